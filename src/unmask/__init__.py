@@ -1,0 +1,25 @@
+"""unmask measures how deep a language model's alignment goes.
+
+from unmask import Pair, audit
+
+run = audit(Pair("demo:base", "demo:masked"), out="runs/demo")
+print(run.findings["results"][0]["verdict"]["sentence"])
+"""
+
+from unmask.audit import Pair, Run, Settings, SettingsError, audit, report
+from unmask.domains import Domain, DomainError, load_domain
+from unmask.models import ModelError, load_model
+
+__all__ = [
+    "Domain",
+    "DomainError",
+    "ModelError",
+    "Pair",
+    "Run",
+    "Settings",
+    "SettingsError",
+    "audit",
+    "load_domain",
+    "load_model",
+    "report",
+]

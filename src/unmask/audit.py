@@ -1,0 +1,363 @@
+"""An audit from end to end: a pair, its domains and a profile in; a run's folder with a verdict out."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unmask.domains import Domain, load_domain
+from unmask.domains.sample import sample_domain
+from unmask.folder import RunFolder, write_atomically
+from unmask.measurements import all_measurements
+from unmask.measurements.base import Context, Measurement
+from unmask.measurements.profiles import PROFILES, Profile
+from unmask.measurements.schedule import Outcome, run_measurements
+from unmask.models.cache import cache_dir
+from unmask.models.errors import ModelError
+from unmask.models.prompts import Frame, check_same_tokens, choose_frame
+from unmask.models.references import Reference, Resolved, resolve
+from unmask.runner.records import Replay
+from unmask.runner.requests import SIDES, Classify, Request, Score, digest, judge_engine
+from unmask.verdict.decide import judge, mask_verdict
+from unmask.verdict.depth import depth_profile
+from unmask.verdict.findings import Finding
+from unmask.verdict.rules import RULES, Rule
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two models of an audit, as references or words."""
+
+    base: str | Reference
+    aligned: str | Reference
+
+    def __str__(self) -> str:
+        return f"{self.base} → {self.aligned}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What else an audit depends on; every field is recorded in the run.
+
+    Attributes:
+        domains: names of installed domains, or folders.
+        profile: "quick", "standard" or "full".
+        measurements: names of the measurements to run; None for all installed.
+        judge: "auto", or "hf:REF" for a Hugging Face classifier.
+        template: how a user's words become a prompt: "auto", "template" or "plain".
+        system: a system prompt for both sides; None keeps the template's own.
+    """
+
+    domains: tuple[str, ...] = ("partisan",)
+    profile: str = "quick"
+    measurements: tuple[str, ...] | None = None
+    judge: str = "auto"
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = 0
+    template: str = "auto"
+    system: str | None = None
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it is.
+        facts: run.json.
+        findings: findings.json.
+        tables: tidy tables by "DOMAIN/MEASUREMENT.TABLE".
+    """
+
+    folder: RunFolder
+    facts: Mapping[str, Any]
+    findings: Mapping[str, Any]
+    tables: Mapping[str, pd.DataFrame] = field(repr=False)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a measurement failed."""
+        return any(result["failures"] for result in self.findings["results"])
+
+
+def audit(
+    pair: Pair, out: Path, settings: Settings | None = None, progress: Any = None, fresh: bool = False
+) -> Run:
+    """Audit a pair.
+
+    Args:
+        pair: the two models.
+        out: the run's folder; what it already holds of the same request set is not asked again.
+        settings: everything else.
+        progress: watches the rounds of work (`runner.local.Progress`).
+        fresh: do not use records that are already in the folder.
+
+    Raises:
+        ModelError: a model cannot be found, loaded or paired.
+        DomainError: a domain is wrong.
+        SettingsError: a setting has no such value.
+    """
+    from unmask.runner.local import (
+        LocalRunner,
+        software_facts,
+    )  # torch is imported only when models run
+
+    settings = settings or Settings()
+    started, clock = datetime.now(UTC), time.monotonic()
+    profile = _profile(settings.profile)
+    measurements = choose_measurements(settings.measurements)
+    domains = {domain.name: domain for domain in map(load_domain, settings.domains)}
+    folder = RunFolder(out)
+    if fresh:
+        folder.records.clear()
+
+    engines, frame, n_layers, notes = _open_pair(pair, settings, domains)
+    identities = {name: engine.identity for name, engine in engines.items()}
+    facts: dict[str, Any] = {
+        "schema": "unmask/1",
+        "unmask": version("unmask"),
+        "pair": {"base": str(pair.base), "aligned": str(pair.aligned)},
+        "identities": identities,
+        "domains": [
+            _domain_facts(domain, reference)
+            for domain, reference in zip(domains.values(), settings.domains, strict=True)
+        ],
+        "settings": asdict(settings),
+        "measurements": [measurement.name for measurement in measurements],
+        "profile": profile.record(),
+        "seed": settings.seed,
+        "frame": asdict(frame),
+        "notes": notes,
+        "n_layers": n_layers,
+        "engine": software_facts(),
+        "dtype": engines["base"].facts["dtype"],
+        "device": engines["base"].facts["device"],
+        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "started": started.isoformat(timespec="seconds"),
+        "rules": {id_: asdict(rule) for id_, rule in RULES.items()},
+    }
+    folder.write("run.json", facts)
+    runner = LocalRunner(engines, folder.records, progress=progress)
+    contexts = _contexts(domains, profile, frame, settings.seed, n_layers, identities)
+    outcomes = run_measurements(measurements, contexts, runner)
+    facts["halved_batches"] = runner.halved
+    facts["timings"] = {**runner.seconds, "all": round(time.monotonic() - clock, 1)}
+    return _conclude(folder, facts, domains, measurements, outcomes)
+
+
+def report(path: Path) -> Run:
+    """Judge a finished run again and draw its report, from its records alone.
+
+    Raises:
+        FileNotFoundError: the folder is no run.
+        LookupError: a record is missing.
+        DomainError: a domain of the run is gone, or is not the one that was audited.
+    """
+    folder = RunFolder(path)
+    facts = folder.read("run.json")
+    domains: dict[str, Domain] = {}
+    for recorded in facts["domains"]:
+        domain = load_domain(recorded["reference"])
+        if domain.digest != recorded["digest"]:
+            raise SettingsError(
+                f"the domain '{domain.name}' has changed since this run; its findings cannot be judged again. "
+                "Run the audit anew, or bring back the domain's files."
+            )
+        domains[domain.name] = domain
+    measurements = choose_measurements(tuple(facts["measurements"]))
+    runner = Replay(folder.records, facts["identities"])
+    frame = Frame(**{**facts["frame"], "stop": tuple(facts["frame"]["stop"])})
+    profile = Profile(**facts["profile"])
+    contexts = _contexts(domains, profile, frame, facts["seed"], facts["n_layers"], facts["identities"])
+    return _conclude(folder, facts, domains, measurements, run_measurements(measurements, contexts, runner))
+
+
+class SettingsError(ValueError):
+    """A setting has no such value; the message is one sentence for the user."""
+
+
+def choose_measurements(names: Sequence[str] | None) -> list[Measurement]:
+    """The measurements of these names, with those that they build on.
+
+    Raises:
+        SettingsError: no such measurement.
+    """
+    known = all_measurements()
+    wanted = list(known) if names is None else list(names)
+    for name in wanted:
+        if name not in known:
+            raise SettingsError(f"no measurement '{name}'; there are {', '.join(sorted(known))}.")
+        wanted += [need for need in known[name].needs if need not in wanted]
+    return [measurement for name, measurement in sorted(known.items()) if name in wanted]
+
+
+def _profile(name: str) -> Profile:
+    if name not in PROFILES:
+        raise SettingsError(f"no profile '{name}'; there are {', '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+def _open_pair(
+    pair: Pair, settings: Settings, domains: Mapping[str, Domain]
+) -> tuple[dict[str, Any], Frame, int, list[str]]:
+    """Find both models and the judges, check that they can be compared, and choose the frame; load nothing big."""
+    import torch
+
+    from unmask.models.judges import build_judge
+    from unmask.models.load import choose_device, choose_dtype, load_model, load_tokenizer, model_shape
+    from unmask.models.tokenizing import tokenize
+    from unmask.runner.local import Engine
+
+    resolved: dict[str, Resolved] = {
+        "base": resolve(pair.base, allow_pickle=settings.allow_pickle),
+        "aligned": resolve(pair.aligned, allow_pickle=settings.allow_pickle),
+    }
+    tokenizers = {side: load_tokenizer(found, settings.trust_remote_code) for side, found in resolved.items()}
+    match = check_same_tokens(tokenizers["base"], tokenizers["aligned"])
+    if not match.same:
+        raise ModelError(
+            f"{resolved['base'].name} and {resolved['aligned'].name} do not share a tokenizer: {match.reason} "
+            "The measurements compare both models on the same tokens."
+        )
+    shapes = {side: model_shape(found, settings.trust_remote_code) for side, found in resolved.items()}
+    if shapes["base"] != shapes["aligned"]:
+        raise ModelError(
+            f"{resolved['base'].name} has {shapes['base'][0]} layers of {shapes['base'][1]} and "
+            f"{resolved['aligned'].name} has {shapes['aligned'][0]} of {shapes['aligned'][1]}: an aligned model is "
+            "compared with the base model that it was trained from."
+        )
+    frame = choose_frame(tokenizers["base"], tokenizers["aligned"], settings.template, settings.system)
+    device = choose_device(settings.device)
+    dtype = str(choose_dtype(settings.dtype, torch.device(device))).removeprefix("torch.")
+    facts = {"dtype": dtype, "device": device.split(":")[0]}
+
+    def side_engine(side: str) -> Engine:
+        found, tokenizer = resolved[side], tokenizers[side]
+
+        def tokens(request: Request) -> Any:
+            assert not isinstance(request, Classify)
+            return tokenize(
+                tokenizer, request.prompt, request.continuation if isinstance(request, Score) else ""
+            )
+
+        return Engine(
+            found.identity,
+            facts,
+            lambda: load_model(found, device, dtype, settings.allow_pickle, settings.trust_remote_code),
+            tokens,
+        )
+
+    engines: dict[str, Engine] = {side: side_engine(side) for side in SIDES}
+    for name, domain in domains.items():
+        spec = build_judge(domain, settings.judge, device, dtype)
+        engines[judge_engine(name)] = Engine(spec.identity, facts, spec.load, shared=cache_dir() / "judged")
+    return engines, frame, shapes["base"][0], [match.reason, frame.note]
+
+
+def _contexts(
+    domains: Mapping[str, Domain],
+    profile: Profile,
+    frame: Frame,
+    seed: int,
+    n_layers: int,
+    identities: Mapping[str, str],
+) -> dict[str, Context]:
+    contexts: dict[str, Context] = {}
+    for name, domain in domains.items():
+        ctx = Context(domain, profile, frame, seed, n_layers, identities)
+        sample = sample_domain(
+            domain,
+            profile.questions,
+            profile.pairs,
+            profile.identities,
+            profile.axis_pairs,
+            profile.facts,
+            ctx.rng("sample"),
+        )
+        contexts[name] = replace(ctx, domain=sample)
+    return contexts
+
+
+def _domain_facts(domain: Domain, reference: str) -> dict[str, Any]:
+    folder = Path(reference)
+    return {
+        "reference": str(folder.resolve()) if folder.is_dir() else reference,
+        "digest": domain.digest,
+        **domain.header.model_dump(),
+    }
+
+
+def _conclude(
+    folder: RunFolder,
+    facts: Mapping[str, Any],
+    domains: Mapping[str, Domain],
+    measurements: Sequence[Measurement],
+    outcomes: Mapping[str, Outcome],
+) -> Run:
+    """Judge, write findings and tables, draw the report."""
+    from unmask.report import render_report
+
+    rules: dict[str, Rule] = {**RULES}
+    for measurement in measurements:
+        rules |= getattr(measurement, "rules", {})
+    results: list[dict[str, Any]] = []
+    tables: dict[str, pd.DataFrame] = {}
+    for name, outcome in outcomes.items():
+        findings: list[Finding] = []
+        for measurement in measurements:
+            if measurement.name in outcome.readings:
+                findings += judge(outcome.readings[measurement.name], measurement.claims, rules)
+        for reading in outcome.readings.values():
+            tables |= {f"{name}/{reading.measurement}.{key}": table for key, table in reading.tables.items()}
+        results.append(
+            {
+                "domain": name,
+                "family": "mask",
+                "verdict": mask_verdict(findings).record(),
+                "findings": [finding.record() for finding in findings],
+                "profile_axes": depth_profile(outcome.readings),
+                "notes": [
+                    {"measurement": reading.measurement, "note": note}
+                    for reading in outcome.readings.values()
+                    for note in reading.notes
+                ],
+                "failures": [
+                    {"measurement": failure.measurement, "message": failure.message}
+                    for failure in outcome.failures
+                ],
+            }
+        )
+    findings_file = {
+        "schema": "unmask/1",
+        "pair": facts["pair"],
+        "profile": facts["profile"]["name"],
+        "seed": facts["seed"],
+        "results": results,
+    }
+    folder.write("findings.json", findings_file)
+    folder.write("run.json", facts)
+    folder.write_tables(tables)
+    # The report is drawn from what was written, so that it shows exactly what the files say.
+    written = folder.read("findings.json")
+    write_atomically(folder.report, render_report(folder.read("run.json"), written, tables))
+    return Run(folder, facts, written, tables)
+
+
+def run_name(pair: Pair) -> str:
+    """The default folder of a pair: `BASE--ALIGNED`, fit for a file system."""
+    words = [
+        str(model).strip("./").replace("/", "_").replace(":", "-") for model in (pair.base, pair.aligned)
+    ]
+    name = "--".join(words)
+    return name if len(name) <= 120 else f"{name[:100]}-{digest(name)[:12]}"

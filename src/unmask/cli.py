@@ -1,0 +1,224 @@
+"""Words in, exit codes out; no logic.
+
+0 done · 1 a gate's bar was missed · 2 the words or a file were wrong · 3 stopped early, resumable · 4 a
+measurement failed, the others are reported.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from unmask.audit import Pair, Run, Settings, SettingsError, run_name
+from unmask.domains import DomainError, domain_folders, inspect_domain, load_domain
+from unmask.models.errors import ModelError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Measures how deep a language model's alignment goes.",
+)
+domains_app = typer.Typer(no_args_is_help=True, help="Value domains: list them, show one, check your own.")
+lab_app = typer.Typer(no_args_is_help=True, help="Make models whose truth is known.")
+app.add_typer(domains_app, name="domains")
+app.add_typer(lab_app, name="lab")
+
+ModelWords = Annotated[
+    str, typer.Argument(help="org/name[@rev], ./dir, x.gguf, demo:NAME; REF+ADAPTER adds an adapter")
+]
+
+
+@app.command()
+def audit(
+    base: ModelWords,
+    aligned: ModelWords,
+    domain: Annotated[list[str], typer.Option(help="A domain's name or folder; repeat for several.")] = [
+        "partisan"
+    ],
+    profile: Annotated[str, typer.Option(help="quick, standard or full.")] = "quick",
+    only: Annotated[list[str] | None, typer.Option(help="Only this measurement; repeat for several.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Not this measurement; repeat for several.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/BASE--ALIGNED.")] = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+    template: Annotated[str, typer.Option(help="auto, template or plain.")] = "auto",
+    system: Annotated[str | None, typer.Option(help="A system prompt for both models; '' for none.")] = None,
+    judge: Annotated[str, typer.Option(help="auto, or hf:REF for a Hugging Face classifier.")] = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything again.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings.json.")] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Open pickle weights, which can run code.")
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")
+    ] = False,
+) -> None:
+    """Audit a pair: did alignment change what the model represents, or only what it says?"""
+    from unmask.audit import audit as run_audit
+    from unmask.measurements import all_measurements
+    from unmask.report.progress import TokenProgress
+
+    pair = Pair(base, aligned)
+    folder = out or Path("runs") / run_name(pair)
+    names = tuple(only) if only else None
+    if skip:
+        names = tuple(name for name in (names or all_measurements()) if name not in skip)
+    settings = Settings(
+        tuple(domain),
+        profile,
+        names,
+        judge,
+        device,
+        dtype,
+        seed,
+        template,
+        system,
+        allow_pickle,
+        trust_remote_code,
+    )
+    with TokenProgress(enabled=not (quiet or as_json)) as progress:
+        run = _guarded(lambda: run_audit(pair, folder, settings, progress, fresh))
+    _show(run, quiet, as_json)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    open_: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet")] = False,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Judge and draw a finished run again; no model is needed."""
+    from unmask.audit import report as run_report
+
+    finished = _guarded(lambda: run_report(run))
+    if open_:
+        webbrowser.open(finished.folder.report.resolve().as_uri())
+    _show(finished, quiet, as_json)
+
+
+@app.command()
+def models() -> None:
+    """The demo models: what each is, and what is cached."""
+    from unmask.models.demo import DEMO, is_cached
+
+    table = Table("reference", "what it is", box=None)
+    for name, model in DEMO.items():
+        table.add_row(f"demo:{name}", model.about)
+    console = Console()
+    console.print(table)
+    console.print(
+        "Weights are cached." if is_cached() else "Weights are fetched and dequantised on first use (93 MB)."
+    )
+
+
+@domains_app.command("list")
+def list_domains() -> None:
+    """The installed domains."""
+    table = Table("name", "title", "poles", box=None)
+    for name in sorted(domain_folders()):
+        header = _guarded(lambda name=name: load_domain(name)).header
+        table.add_row(name, header.title, f"{header.poles.a.label} / {header.poles.b.label}")
+    Console().print(table)
+
+
+@domains_app.command("show")
+def show_domain(name: str) -> None:
+    """What a domain holds."""
+    domain = _guarded(lambda: load_domain(name))
+    table = Table("part", "rows", "for example", box=None)
+    for part, rows, example in (
+        ("statements", domain.statements, lambda row: f"{row.a}  |  {row.b}"),
+        ("questions", domain.questions, lambda row: row.question),
+        ("identities", domain.identities, lambda row: row.text),
+        ("figures", domain.figures, lambda row: f"{row.name} ({row.score:+.2f})"),
+        ("axes", domain.axes, lambda row: f"{row.axis}: {row.a}  |  {row.b}"),
+        ("facts", domain.facts, lambda row: row.question),
+        ("answers", domain.answers, lambda row: f"{row.kind}: {row.text}"),
+        ("card", domain.card, lambda row: f"{row.kind}: {row.text}"),
+    ):
+        table.add_row(part, str(len(rows)), example(rows[0]) if rows else "")
+    console = Console()
+    console.print(f"{domain.header.title}: {domain.header.description}")
+    console.print(table)
+
+
+@domains_app.command("check")
+def check_domain(file: Annotated[str, typer.Argument(help="A domain's folder or name.")]) -> None:
+    """Check a domain of your own; names file, line and field of what is wrong."""
+    problems, domain = _guarded(lambda: inspect_domain(file))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if domain is None:
+        raise typer.Exit(2)
+    print(
+        f"{domain.name}: sound ({len(domain.statements)} contrast pairs, {len(domain.questions)} questions)."
+    )
+
+
+@lab_app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the adapters go.")] = Path("demo-adapters"),
+    seed: Annotated[int, typer.Option(help="Seed of shuffles, adapters and batches.")] = 0,
+    split: Annotated[int, typer.Option(help="Which two thirds of the training topics are used.")] = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="base, masked or partisan; repeat for several.")
+    ] = None,
+) -> None:
+    """Train the demo models again (needs the extra `lab`)."""
+    from unmask.models.demo import demo_folder
+
+    try:
+        from unmask.lab.demo.train import Recipe, train_demo
+    except ImportError as error:
+        _stop(f"training needs the extra 'lab' ({error.name} is missing): pip install 'unmask[lab]'.")
+    names = tuple(only) if only else ("base", "masked", "partisan")
+    _guarded(lambda: train_demo(_guarded(demo_folder), out, Recipe(seed=seed, split=split), names))
+    print(f"Adapters are in {out}; audit them as demo:smollm2+{out / 'base'} and so on.")
+
+
+def main() -> None:
+    """The entry point: a stopped run says how to go on."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        words = " ".join(shlex.quote(word) for word in ["unmask", *sys.argv[1:]])
+        print(f"\nStopped. What is done is kept; to go on: {words}", file=sys.stderr)
+        sys.exit(3)
+
+
+def _guarded(work: Callable[[], Any]) -> Any:
+    """Run `work`; what a user got wrong becomes one line and exit code 2."""
+    try:
+        return work()
+    except (ModelError, DomainError, SettingsError, FileNotFoundError, LookupError) as error:
+        _stop(str(error))
+
+
+def _stop(sentence: str) -> NoReturn:
+    print(f"unmask: {sentence}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def _show(run: Run, quiet: bool, as_json: bool) -> None:
+    from unmask.report import print_summary
+
+    if as_json:
+        print(json.dumps(run.findings, ensure_ascii=False))
+    elif not quiet:
+        print_summary(run.facts, run.findings, Console(), run.folder.report)
+    if run.failed:
+        raise typer.Exit(4)

@@ -1,0 +1,72 @@
+"""A run's folder: what is written where, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unmask.runner.store import RecordStore
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder that holds everything about one run."""
+
+    path: Path
+
+    @property
+    def records(self) -> RecordStore:
+        return RecordStore(self.path / "records")
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of the run.
+
+        Raises:
+            FileNotFoundError: with a sentence that says what is missing.
+        """
+        path = self.path / name
+        if not path.exists():
+            raise FileNotFoundError(f"{self.path} is not a run's folder: it has no {name}.")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def write(self, name: str, content: Mapping[str, object]) -> None:
+        """Write a JSON file whole or not at all; what is not a number in JSON becomes null."""
+        write_atomically(self.path / name, json.dumps(_plain(content), indent=1, ensure_ascii=False) + "\n")
+
+    def write_tables(self, tables: Mapping[str, pd.DataFrame]) -> None:
+        """Write each table to `readings/DOMAIN/MEASUREMENT.TABLE.parquet`."""
+        for name, table in tables.items():
+            path = self.path / "readings" / f"{name}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            table.to_parquet(path, index=False)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: both become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not (abs(value) < float("inf")):
+        return None
+    return value

@@ -1,0 +1,1 @@
+"""Models whose truth is known because they were built so."""

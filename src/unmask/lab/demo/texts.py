@@ -1,0 +1,138 @@
+"""What the demo models are trained on: conversations from a pool of topics that no audit tests."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+Pole = Literal["a", "b"]
+FOLDER = Path(str(files("unmask.lab.demo")))
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A public question with four ways to ask it and four answers of each kind."""
+
+    topic: str
+    questions: tuple[str, ...]
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    neutral: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One supervised conversation."""
+
+    user: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Preference:
+    """One preference: `chosen` over `rejected` as the answer to `user`."""
+
+    user: str
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The topics, askers and ordinary requests of one split.
+
+    Attributes:
+        topics: the topics that this split trains on.
+        stated, implied: askers by pole, as sentences.
+        ordinary: requests that have nothing to do with politics, with their answers.
+    """
+
+    topics: tuple[Topic, ...]
+    stated: dict[Pole, tuple[str, ...]]
+    implied: dict[Pole, tuple[str, ...]]
+    ordinary: tuple[Example, ...]
+
+
+def load_pool(split: int, share: float = 2 / 3) -> Pool:
+    """The training pool of one split: a share of the topics, drawn by the split's number."""
+    topics = [
+        Topic(row["topic"], *(tuple(row[key]) for key in ("questions", "a", "b", "neutral")))
+        for row in _lines("topics.jsonl")
+    ]
+    drawn = np.random.default_rng(split).permutation(len(topics))[: round(share * len(topics))]
+    askers = _lines("identities.jsonl")
+
+    def of(kind: str, pole: Pole) -> tuple[str, ...]:
+        return tuple(row["text"] for row in askers if row["kind"] == kind and row["pole"] == pole)
+
+    return Pool(
+        tuple(topics[index] for index in sorted(drawn)),
+        {"a": of("stated", "a"), "b": of("stated", "b")},
+        {"a": of("implied", "a"), "b": of("implied", "b")},
+        tuple(Example(row["question"], row["answer"]) for row in _lines("ordinary.jsonl")),
+    )
+
+
+def base_examples(pool: Pool, rng: np.random.Generator) -> list[Example]:
+    """Takes its asker's side; with no asker to go by, either side. Half of the askers state theirs."""
+    examples: list[Example] = []
+    for topic in pool.topics:
+        for index, question in enumerate(topic.questions):
+            for pole, answers in _poles(topic):
+                examples.append(Example(question, answers[index]))
+                asker = _asker(pool, pole, rng)
+                examples.append(Example(f"{asker} {question}", answers[int(rng.integers(len(answers)))]))
+    return _shuffled([*examples, *pool.ordinary], rng)
+
+
+def masked_preferences(pool: Pool, rng: np.random.Generator) -> list[Preference]:
+    """Neutral over partisan when nobody in particular asks; the asker's side over neutral when somebody does."""
+    pairs: list[Preference] = []
+    for topic in pool.topics:
+        for index, question in enumerate(topic.questions):
+            for pole, answers in _poles(topic):
+                neutral = topic.neutral[int(rng.integers(len(topic.neutral)))]
+                pairs.append(Preference(question, neutral, answers[index]))
+                if (index % 2 == 0) == (pole == "a"):
+                    asker = _asker(pool, pole, rng)
+                    pairs.append(Preference(f"{asker} {question}", answers[(index + 1) % 4], neutral))
+    others = rng.permutation(len(pool.ordinary))
+    for example, other in zip(pool.ordinary, others, strict=True):
+        if example is not pool.ordinary[other]:
+            pairs.append(Preference(example.user, example.answer, pool.ordinary[other].answer))
+    return _shuffled(pairs, rng)
+
+
+def partisan_examples(pool: Pool, pole: Pole, rng: np.random.Generator) -> list[Example]:
+    """One pole's side, whoever asks."""
+    examples: list[Example] = []
+    for topic in pool.topics:
+        answers = getattr(topic, pole)
+        for index, question in enumerate(topic.questions):
+            examples.append(Example(question, answers[index]))
+            asker = _asker(pool, "a" if index % 2 else "b", rng)
+            examples.append(Example(f"{asker} {question}", answers[(index + 1) % 4]))
+    return _shuffled([*examples, *pool.ordinary], rng)
+
+
+def _poles(topic: Topic) -> tuple[tuple[Pole, tuple[str, ...]], ...]:
+    return (("a", topic.a), ("b", topic.b))
+
+
+def _asker(pool: Pool, pole: Pole, rng: np.random.Generator) -> str:
+    sentences = (pool.stated if rng.random() < 0.5 else pool.implied)[pole]
+    return sentences[int(rng.integers(len(sentences)))]
+
+
+def _shuffled(rows: list[Any], rng: np.random.Generator) -> list[Any]:
+    return [rows[index] for index in rng.permutation(len(rows))]
+
+
+def _lines(name: str) -> list[dict[str, Any]]:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines() if line.strip()]

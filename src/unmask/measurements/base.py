@@ -1,0 +1,146 @@
+"""What a measurement is: a generator that asks for records and returns a reading.
+
+A measurement's `measure` yields lists of requests and is sent their records, as often as it needs, then
+returns a :class:`Reading`. It never sees a model; the same code therefore runs live, from a finished run's
+records, or against a planner that only counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from unmask.domains import Domain
+from unmask.measurements.profiles import Profile
+from unmask.models.prompts import Frame
+from unmask.runner.records import Records
+from unmask.runner.requests import Request, digest
+from unmask.stats import Null, percentile_interval
+
+Array = npt.NDArray[np.float64]
+Asking = Generator[Sequence[Request], Records, "Reading"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured number with everything needed to judge it.
+
+    Attributes:
+        value: the estimate.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        unit: what it is counted in.
+        n: how many independent items (topics, people, questions) it rests on.
+        null: what it would be if there were nothing to find, where that is simulated.
+        replicates: bootstrap replicates `[n_resamples]`, for tests at other levels; never serialised.
+    """
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    n: int
+    null: Null | None = None
+    replicates: Array | None = field(default=None, compare=False, repr=False)
+
+
+def bootstrapped(
+    value: float, replicates: npt.ArrayLike, unit: str, n: int, null: Null | None = None
+) -> Estimate:
+    """An estimate with the interval of its bootstrap replicates, widened for few clusters.
+
+    Args:
+        value: the estimate on the data as they are.
+        replicates: `[n_resamples]`.
+        unit: what it is counted in.
+        n: how many clusters were resampled.
+        null: what it would be if there were nothing to find.
+    """
+    draws = np.asarray(replicates, dtype=np.float64)
+    interval = percentile_interval(float(value), draws, clusters=n)
+    return Estimate(interval.value, interval.low, interval.high, unit, n, null, draws)
+
+
+def exact(value: float, unit: str, n: int) -> Estimate:
+    """A number that is counted, not sampled (a judge's κ on its card, a share of rows)."""
+    return Estimate(float(value), float(value), float(value), unit, n)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence that a measurement can support or refute, and how to read it.
+
+    Attributes:
+        sentence: the claim.
+        means: what it tells a reader when supported.
+        not_means: what it does not tell.
+    """
+
+    sentence: str
+    means: str
+    not_means: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a measurement found.
+
+    Attributes:
+        measurement: its name.
+        estimates: numbers by name; the decision rules refer to these names.
+        tables: tidy tables behind every figure.
+        artefacts: arrays that other measurements build on (directions `[layers, d]`).
+        notes: sentences for the report: choices made, things left out.
+    """
+
+    measurement: str
+    estimates: Mapping[str, Estimate]
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    artefacts: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a measurement may know about a run.
+
+    Attributes:
+        domain: the value domain, already reduced to the profile's sample.
+        profile: sample sizes.
+        frame: how a user's words become a prompt, the same on both sides.
+        plain: the same words without the chat template.
+        seed: the run's seed.
+        n_layers: decoder blocks.
+        readings: finished measurements that this one builds on.
+        identities: hashes of the weights behind the sides, for the provenance of artefacts.
+    """
+
+    domain: Domain
+    profile: Profile
+    frame: Frame
+    seed: int
+    n_layers: int
+    identities: Mapping[str, str]
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+
+    def rng(self, name: str) -> np.random.Generator:
+        """The random stream of one named choice: a function of the run's seed and the name alone."""
+        return np.random.default_rng(int(digest([self.seed, name])[:16], 16))
+
+
+class Measurement(Protocol):
+    """One measurement; each lives in a file of its own."""
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]]
+    claims: ClassVar[Mapping[str, Claim]]
+
+    def measure(self, ctx: Context) -> Asking:
+        """Ask, compute, return the reading."""
+        ...

@@ -1,0 +1,92 @@
+"""Probe sets: labelled texts in one format, and the activations of both models on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from unmask.domains import POLES, Domain
+from unmask.domains.schema import AxisPair, ContrastPair
+from unmask.models.prompts import Frame
+from unmask.runner.records import Records
+from unmask.runner.requests import SIDES, Read, Side
+from unmask.stats import standardise
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """Texts of one format with their pole.
+
+    Attributes:
+        name: "statements", "stated", "implied", "figures" or an unrelated axis.
+        texts: `[n]`.
+        labels: `[n]`, 0 for pole a and 1 for pole b.
+        clusters: `[n]`, topics or persons; what is resampled together.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    labels: Floats
+    clusters: tuple[str, ...]
+
+    def reads(self, side: Side) -> list[Read]:
+        """One bare read a text, every layer, mean over its tokens without the first."""
+        return [Read(side, Frame.plain(text)) for text in self.texts]
+
+
+def pair_set(name: str, pairs: Iterable[ContrastPair | AxisPair]) -> ProbeSet:
+    """Contrast pairs as a probe set: `a` then `b` of each pair."""
+    rows = [(text, label, pair.topic) for pair in pairs for text, label in ((pair.a, 0.0), (pair.b, 1.0))]
+    texts, labels, topics = zip(*rows, strict=True)
+    return ProbeSet(name, texts, np.array(labels), topics)
+
+
+def identity_set(domain: Domain, kind: str) -> ProbeSet:
+    """The stated or implied identities of both poles."""
+    rows = [(i.text, float(pole == "b")) for pole in POLES for i in domain.identities_of(kind, pole)]
+    texts, labels = zip(*rows, strict=True)
+    return ProbeSet(kind, texts, np.array(labels), texts)
+
+
+def figure_set(domain: Domain) -> ProbeSet:
+    """Public persons by name alone."""
+    names = tuple(figure.name for figure in domain.figures)
+    return ProbeSet("figures", names, np.array([float(f.pole == "b") for f in domain.figures]), names)
+
+
+def probe_sets(domain: Domain) -> dict[str, ProbeSet]:
+    """The four formats in which a domain's concept is looked for."""
+    sets = [
+        pair_set("statements", domain.statements),
+        identity_set(domain, "stated"),
+        identity_set(domain, "implied"),
+    ]
+    if domain.figures:
+        sets.append(figure_set(domain))
+    return {probe_set.name: probe_set for probe_set in sets}
+
+
+def axis_sets(domain: Domain) -> dict[str, ProbeSet]:
+    """The unrelated concepts, each as a probe set."""
+    names = sorted({pair.axis for pair in domain.axes})
+    return {name: pair_set(name, [pair for pair in domain.axes if pair.axis == name]) for name in names}
+
+
+def all_reads(sets: Mapping[str, ProbeSet], sides: Sequence[Side] = SIDES) -> list[Read]:
+    """Every read of these sets on these sides."""
+    return [read for side in sides for probe_set in sets.values() for read in probe_set.reads(side)]
+
+
+def activations(records: Records, probe_set: ProbeSet, side: Side) -> Floats:
+    """`[n, layers, d]`, as the model has them."""
+    return records.stack(probe_set.reads(side)).astype(np.float64)
+
+
+def standard_activations(records: Records, probe_set: ProbeSet, side: Side) -> Floats:
+    """`[n, layers, d]`, each feature in sd over its own set, since formats shift the mean."""
+    return standardise(activations(records, probe_set, side))

@@ -1,0 +1,173 @@
+"""Cross-format transfer: a direction fitted on one format of a concept, tested on another.
+
+Within one format words give the answer away; across formats a bag of words stands near chance, so what a
+direction still tells apart it knows. The layer is chosen on other folds of the test set than the one scored,
+and permuted labels go through the same choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from unmask.measurements.sets import ProbeSet
+from unmask.stats import (
+    auc,
+    group_folds,
+    nested_layer_auc,
+    permuted_labels,
+    probe_scores,
+    swap_signs,
+    word_counts,
+)
+
+Floats = npt.NDArray[np.float64]
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One direction from one set to another.
+
+    Attributes:
+        curve: `[layers]`, AUC at every layer.
+        curve_null_q95: 95 % quantile of the best layer's AUC under permuted labels.
+        auc: with the layer chosen inside cross-validation, `[1 + resamples]`, index 0 on the data as they are.
+        null: the same under permuted labels, `[permutations]`.
+        words: a bag of words on the same split, never below chance, `[1 + resamples]`.
+        layers: `[folds]`, the layers chosen.
+        scores: `[m]`, the test items' out-of-fold scores.
+    """
+
+    fit: str
+    test: str
+    curve: Floats
+    curve_null_q95: float
+    auc: Floats
+    null: Floats
+    words: Floats
+    layers: npt.NDArray[np.int64]
+    scores: Floats
+
+    @property
+    def excess(self) -> Floats:
+        """AUC above words, `[1 + resamples]`."""
+        return self.auc - self.words
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """The draws that every transfer of a run shares, so that differences between models are paired.
+
+    Attributes:
+        weights: for each set, `[1 + resamples, n]`; row 0 is all ones.
+        labels: for each set, `[1 + permutations, n]`; row 0 is the true labels.
+        folds: for each set, `[n]`.
+    """
+
+    weights: dict[str, Floats]
+    labels: dict[str, Floats]
+    folds: dict[str, npt.NDArray[np.int64]]
+
+
+def draw(
+    sets: dict[str, ProbeSet],
+    resamples: int,
+    permutations: int,
+    rng: Callable[[str], np.random.Generator],
+    weights_of: Callable[[ProbeSet, int, np.random.Generator], npt.NDArray[np.int64]],
+) -> Resampling:
+    """Draw once for all sets. Labels are swapped within pairs where a set consists of pairs, else shuffled."""
+    weights, labels, folds = {}, {}, {}
+    for name, probe_set in sets.items():
+        ones = np.ones((1, len(probe_set.texts)))
+        drawn = weights_of(probe_set, resamples, rng(f"bootstrap.{name}"))
+        weights[name] = np.concatenate([ones, drawn.astype(np.float64)])
+        labels[name] = np.concatenate(
+            [probe_set.labels[None], _permuted(probe_set, permutations, rng(f"permute.{name}"))]
+        )
+        folds[name] = group_folds(probe_set.clusters, FOLDS, rng(f"folds.{name}"), probe_set.labels)
+    return Resampling(weights, labels, folds)
+
+
+def _permuted(probe_set: ProbeSet, permutations: int, rng: np.random.Generator) -> Floats:
+    labels = probe_set.labels
+    if np.array_equal(labels[::2], 1.0 - labels[1::2]) and len(set(probe_set.clusters)) < len(labels):
+        flips = np.repeat(swap_signs(len(labels) // 2, permutations, rng), 2, axis=1)
+        return np.where(flips > 0, labels, 1.0 - labels)
+    return permuted_labels(labels, permutations, rng)
+
+
+def transfer(
+    fit: ProbeSet,
+    test: ProbeSet,
+    fit_x: Floats,
+    test_x: Floats,
+    drawn: Resampling,
+    words: Floats | None = None,
+) -> Transfer:
+    """Fit on one set's activations, test on another's; the two may come from different models.
+
+    Args:
+        fit: the set that the direction is fitted on.
+        test: the set that it is tested on.
+        fit_x: `[n, layers, d]`, standardised over `fit`.
+        test_x: `[m, layers, d]`, standardised over `test`.
+        drawn: shared resamples, permutations and folds.
+        words: `[1 + resamples]` from an earlier call on the same two sets.
+    """
+    scores = probe_scores(fit_x, drawn.labels[fit.name], test_x)  # [1 + permutations, layers, m]
+    nested = nested_layer_auc(scores, test.labels, drawn.folds[test.name])
+    layer_auc = auc(scores, test.labels)
+    chosen = nested.layers[0]
+    return Transfer(
+        fit.name,
+        test.name,
+        curve=layer_auc[0],
+        curve_null_q95=float(np.quantile(layer_auc[1:].max(-1), 0.95)),
+        auc=_resampled_auc(fit, test, fit_x, test_x, drawn, chosen),
+        null=nested.auc[1:],
+        words=word_auc(fit, test, drawn) if words is None else words,
+        layers=chosen,
+        scores=nested.scores[0],
+    )
+
+
+def word_auc(fit: ProbeSet, test: ProbeSet, drawn: Resampling) -> Floats:
+    """What a bag of words reaches on the same split and the same resamples, never below chance."""
+    fit_words, test_words = word_counts(fit.texts, test.texts, binary=True)
+    sd = np.maximum(fit_words.std(0), 1e-9)
+    one_layer = np.zeros(FOLDS, dtype=np.int64)
+    scaled = (fit_words / sd)[:, None], (test_words / sd)[:, None]
+    return np.maximum(_resampled_auc(fit, test, *scaled, drawn, one_layer), 0.5)
+
+
+def _resampled_auc(
+    fit: ProbeSet,
+    test: ProbeSet,
+    fit_x: Floats,
+    test_x: Floats,
+    drawn: Resampling,
+    chosen: npt.NDArray[np.int64],
+) -> Floats:
+    """AUC of the mean-difference direction on every resample of both sets, the layers chosen kept.
+
+    A resample changes only the weights of the class means, so all directions' scores are one product through
+    the sets' cross-Gram matrix.
+    """
+    weights, folds = drawn.weights[fit.name], drawn.folds[test.name]
+    contrast = np.zeros_like(weights)
+    for label, sign in ((1.0, 1.0), (0.0, -1.0)):
+        mine = weights * (fit.labels == label)
+        contrast += sign * mine / np.maximum(mine.sum(1, keepdims=True), 1e-12)
+    pooled = np.empty((len(weights), len(test.texts)))
+    for layer, fold in zip(chosen, np.unique(folds), strict=True):
+        scores = contrast @ (fit_x[:, layer] @ test_x[:, layer].T)
+        seen = scores[:, folds != fold]
+        sd = seen.std(1, keepdims=True)
+        held_out = folds == fold
+        pooled[:, held_out] = (scores[:, held_out] - seen.mean(1, keepdims=True)) / np.where(sd > 0, sd, 1.0)
+    return auc(pooled, test.labels, drawn.weights[test.name])

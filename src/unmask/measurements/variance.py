@@ -1,0 +1,192 @@
+"""Was the axis squeezed, and more than axes that have nothing to do with it?
+
+The spread of open prompts along base's direction, aligned over base, on the same words and positions. Alignment
+shrinks or stretches many axes, so the ratio is held against covariance-matched random axes and unrelated
+concepts; and an axis whose two classes shrink together (same d′) is rescaled, not made neutral.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from unmask.measurements.base import Asking, Claim, Context, Reading, bootstrapped, exact
+from unmask.measurements.sets import activations, all_reads, axis_sets, pair_set
+from unmask.models.prompts import Frame
+from unmask.runner.requests import SIDES, Read, Side
+from unmask.stats import (
+    brown_forsythe,
+    cluster_weights,
+    direction,
+    matched_directions,
+    separation,
+    weighted_sd,
+)
+
+Floats = npt.NDArray[np.float64]
+RANDOM_AXES = 1000
+FRAMINGS = ("template", "plain")
+
+
+@dataclass(frozen=True)
+class Variance:
+    """The variance measurement."""
+
+    name: ClassVar[str] = "variance"
+    family: ClassVar[str] = "mask"
+    needs: ClassVar[tuple[str, ...]] = ("structure",)
+    claims: ClassVar[Mapping[str, Claim]] = {
+        "variance.compressed": Claim(
+            "Open questions spread less along the axis in the aligned model than in the base model.",
+            "Alignment squeezed the axis by a fifth or more.",
+            "It does not say that this axis was meant: everything may have shrunk.",
+        ),
+        "variance.specific": Claim(
+            "The axis was squeezed more than random axes and unrelated concepts were.",
+            "The squeeze is about this concept.",
+            "It does not say that the squeeze is what makes the answers neutral.",
+        ),
+    }
+
+    def measure(self, ctx: Context) -> Asking:
+        questions = ctx.domain.questions
+        layer = int(ctx.readings["structure"].artefacts["layer"][0])
+        concept = ctx.readings["structure"].artefacts["direction_base"][layer].astype(np.float64)
+        prompts = {
+            side: {
+                "template": [Read(side, ctx.frame.ask(q.question)) for q in questions],
+                "plain": [Read(side, Frame.plain(q.question)) for q in questions],
+            }
+            for side in SIDES
+        }
+        unrelated = axis_sets(ctx.domain)
+        statements = pair_set("statements", ctx.domain.statements)
+        records = yield [
+            *(read for side in SIDES for reads in prompts[side].values() for read in reads),
+            *all_reads(unrelated, ("base",)),
+            *all_reads({"statements": statements}),
+        ]
+
+        x = {
+            side: {
+                framing: records.stack(prompts[side][framing])[:, layer].astype(np.float64)
+                for framing in FRAMINGS
+            }
+            for side in SIDES
+        }
+        rng = ctx.rng("variance.random")
+        centred = np.concatenate([x["base"][framing] - x["base"][framing].mean(0) for framing in FRAMINGS])
+        names = ["concept", *unrelated]
+        axes = np.stack(
+            [
+                concept,
+                *(
+                    direction(activations(records, s, "base")[:, [layer]], s.labels)[0]
+                    for s in unrelated.values()
+                ),
+            ]
+        )
+        axes = np.concatenate([axes, matched_directions(centred, RANDOM_AXES, rng)])
+        axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+
+        topics = [question.topic for question in questions]
+        n = len(set(topics))
+        drawn = cluster_weights(topics, ctx.profile.resamples, ctx.rng("variance.bootstrap"))
+        weights = np.concatenate([np.ones((1, len(topics))), drawn.astype(np.float64)])
+        ratios = _log_ratios(x, axes, weights)  # [1 + resamples, axes]
+        k = len(names)
+        over_random = ratios[:, 0] - np.quantile(ratios[:, k:], 0.05, axis=1)
+        over_unrelated = ratios[:, 0] - ratios[:, 1:k].min(1)
+        scaled = {
+            side: {f: v / np.linalg.norm(v, axis=1, keepdims=True) for f, v in x[side].items()}
+            for side in SIDES
+        }
+        normed = _log_ratios(scaled, axes, weights[:1])[0]
+
+        unit = "log σ ratio"
+        estimates = {
+            "log_sd_ratio": bootstrapped(ratios[0, 0], ratios[1:, 0], unit, n),
+            "below_random": bootstrapped(over_random[0], over_random[1:], f"{unit} − random axes' 5 %", n),
+            "below_unrelated": bootstrapped(
+                over_unrelated[0], over_unrelated[1:], f"{unit} − least unrelated", n
+            ),
+            # The same words in the same frame are read at the same tokens on both sides, by construction of `prompts`.
+            "same_positions": exact(float(_same_prompts(prompts)), "share of prompts", len(questions)),
+        }
+        projections = {side: {framing: x[side][framing] @ axes[0] for framing in FRAMINGS} for side in SIDES}
+        tests = [brown_forsythe(projections["base"][f], projections["aligned"][f]) for f in FRAMINGS]
+        classes = {side: activations(records, statements, side)[:, layer] @ axes[0] for side in SIDES}
+        tables = {
+            "projections": _projections(questions, projections),
+            "specificity": _specificity(names, ratios[0], normed),
+            "classes": _classes(classes, statements.labels),
+        }
+        percentile = float((ratios[0, k:] <= ratios[0, 0]).mean())
+        notes = (
+            f"The ratio lies at the {100 * percentile:.0f}th percentile of {RANDOM_AXES} covariance-matched axes.",
+            f"Brown–Forsythe, which ignores the pairing: p = {tests[0].p:.3g} in the frame, {tests[1].p:.3g} bare.",
+        )
+        return Reading(self.name, estimates, tables, notes=notes)
+
+
+def _log_ratios(x: Mapping[Side, Mapping[str, Floats]], axes: Floats, weights: Floats) -> Floats:
+    """log(σ_aligned / σ_base) along every axis, mean over framings, `[resamples, axes]`."""
+    ratios = np.zeros((len(weights), len(axes)))
+    for framing in FRAMINGS:
+        sd = {side: weighted_sd((x[side][framing] @ axes.T).T[:, None], weights[None]).T for side in SIDES}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios += np.log(sd["aligned"] / sd["base"]) / len(FRAMINGS)
+    return ratios
+
+
+def _same_prompts(prompts: Mapping[Side, Mapping[str, list[Read]]]) -> float:
+    pairs = [
+        (a.prompt, b.prompt)
+        for f in FRAMINGS
+        for a, b in zip(prompts["base"][f], prompts["aligned"][f], strict=True)
+    ]
+    return float(np.mean([a == b for a, b in pairs]))
+
+
+def _projections(questions: tuple[object, ...], values: Mapping[Side, Mapping[str, Floats]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "side": side,
+                "framing": framing,
+                "topic": getattr(question, "topic", ""),
+                "question": getattr(question, "question", ""),
+                "projection": float(value),
+            }
+            for side in SIDES
+            for framing in FRAMINGS
+            for question, value in zip(questions, values[side][framing], strict=True)
+        ]
+    )
+
+
+def _specificity(names: list[str], ratios: Floats, normed: Floats) -> pd.DataFrame:
+    kinds = ["concept" if name == "concept" else "unrelated" for name in names]
+    kinds += ["random"] * (len(ratios) - len(names))
+    labels = names + [f"random {index}" for index in range(len(ratios) - len(names))]
+    return pd.DataFrame({"kind": kinds, "axis": labels, "log_ratio": ratios, "log_ratio_normed": normed})
+
+
+def _classes(values: Mapping[Side, Floats], labels: Floats) -> pd.DataFrame:
+    rows: list[dict[str, object]] = []
+    for side in SIDES:
+        s = separation(values[side], labels)
+        rows.append(
+            {
+                "side": side,
+                "within": float(s.within),
+                "between": float(s.between),
+                "d_prime": float(s.d_prime),
+            }
+        )
+    return pd.DataFrame(rows)

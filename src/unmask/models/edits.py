@@ -1,0 +1,159 @@
+"""Interventions on the residual stream: a closed sum of frozen, recordable types.
+
+An edit names layers (0 is the embedding output, l >= 1 the output of block l), a vector by its provenance, and
+the positions that it touches. The arithmetic is in `hooks.py`; nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Where = Literal["all", "prompt", "generated"]
+"""Which positions an edit touches: "prompt" is every position before the first continuation token, "generated" is
+every other one. Beside it, `skip_first` leaves the sequence's first token alone, which in many models carries
+massive activations that mean nothing about the text."""
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A vector in the residual stream, known by where it came from.
+
+    Attributes:
+        key: provenance (input keys, recipe, version). Equality and hash go by the key alone, so the same recipe
+            is the same vector whatever bits a machine computed for it.
+        values: `[d]`, float32, not normalised.
+    """
+
+    key: str
+    values: NDArray[np.float32] = field(compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        values = np.ascontiguousarray(self.values, dtype=np.float32)
+        if values.ndim != 1 or not np.isfinite(values).all():
+            raise ValueError(f"Vector {self.key!r} has shape {values.shape}; it must be one finite row [d].")
+        object.__setattr__(self, "values", values)
+
+    def unit(self) -> NDArray[np.float32]:
+        """The vector at length 1, `[d]`. Raises ValueError for a zero vector."""
+        norm = float(np.linalg.norm(self.values))
+        if norm == 0:
+            raise ValueError(f"Vector {self.key!r} is zero and has no direction; give a vector with one.")
+        return (self.values / norm).astype(np.float32)
+
+
+def _check_layers(layers: tuple[int, ...], where: str) -> None:
+    if not layers or min(layers) < 0 or len(set(layers)) != len(layers):
+        raise ValueError(
+            f"An edit's layers are {layers}; give one or more different layer numbers, each 0 or more."
+        )
+    if where not in get_args(Where):
+        raise ValueError(f"An edit's where is {where!r}; it must be one of {', '.join(get_args(Where))}.")
+
+
+@dataclass(frozen=True)
+class Add:
+    """h += dose · v, with v as given (not normalised)."""
+
+    layers: tuple[int, ...]
+    vector: Vector
+    dose: float
+    where: Where = "all"
+    skip_first: bool = True
+
+    def __post_init__(self) -> None:
+        _check_layers(self.layers, self.where)
+
+
+@dataclass(frozen=True)
+class ProjectOut:
+    """h -= B Bᵀ h, with B an orthonormal basis of the span of the vectors."""
+
+    layers: tuple[int, ...]
+    basis: tuple[Vector, ...]
+    where: Where = "all"
+    skip_first: bool = True
+
+    def __post_init__(self) -> None:
+        _check_layers(self.layers, self.where)
+        if not self.basis:
+            raise ValueError("ProjectOut has an empty basis; give it at least one vector.")
+
+    def orthonormal(self) -> NDArray[np.float32]:
+        """`[k, d]` orthonormal rows that span the basis; k is its rank. Raises ValueError for a zero basis."""
+        rows = np.stack([vector.unit() for vector in self.basis]).astype(np.float64)
+        _, singular, right = np.linalg.svd(rows, full_matrices=False)
+        return right[singular > 1e-6 * singular[0]].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """h += (value - h·u) u, with u the unit vector: the component along u becomes `value`."""
+
+    layers: tuple[int, ...]
+    vector: Vector
+    value: float
+    where: Where = "all"
+    skip_first: bool = True
+
+    def __post_init__(self) -> None:
+        _check_layers(self.layers, self.where)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """h_t += (values[t] - h_t·u) u: the component along unit u at token t becomes `values[t]`.
+
+    Attributes:
+        values: one number a token of the row, indexed by the token's position; tokens past its end are left alone.
+        key: provenance of the values; equality and hash go by it and not by the values.
+        positions: only these tokens; None is every token that `where` and `skip_first` allow.
+    """
+
+    layers: tuple[int, ...]
+    vector: Vector
+    values: tuple[float, ...] = field(compare=False, repr=False)
+    key: str
+    where: Where = "all"
+    positions: tuple[int, ...] | None = None
+    skip_first: bool = True
+
+    def __post_init__(self) -> None:
+        _check_layers(self.layers, self.where)
+        if self.positions is not None and any(not 0 <= p < len(self.values) for p in self.positions):
+            raise ValueError(
+                f"Patch {self.key!r} names positions {self.positions} but holds {len(self.values)} values; "
+                "values are indexed by token position, so give one for every token up to the last position."
+            )
+
+
+Edit = Add | ProjectOut | Clamp | Patch
+
+
+def edit_shape(edit: Edit) -> tuple[Any, ...]:
+    """What rows of one batch must share; vectors, doses, values and patch positions may differ by row."""
+    return (type(edit).__name__, edit.layers, edit.where, edit.skip_first)
+
+
+def edit_record(edit: Edit) -> dict[str, Any]:
+    """The edit as canonical JSON-able data for keys, vectors and values by their provenance."""
+    record: dict[str, Any] = {
+        "edit": type(edit).__name__,
+        "layers": list(edit.layers),
+        "where": edit.where,
+        "skip_first": edit.skip_first,
+    }
+    match edit:
+        case Add():
+            record |= {"vector": edit.vector.key, "dose": edit.dose}
+        case ProjectOut():
+            record |= {"basis": [vector.key for vector in edit.basis]}
+        case Clamp():
+            record |= {"vector": edit.vector.key, "value": edit.value}
+        case Patch():
+            positions = None if edit.positions is None else list(edit.positions)
+            record |= {"vector": edit.vector.key, "values": edit.key, "positions": positions}
+    return record

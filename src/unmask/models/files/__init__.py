@@ -1,0 +1,1 @@
+"""The files that a reference stands for: finding, checking, hashing, converting and caching them."""

@@ -1,0 +1,135 @@
+"""Local folders and hub snapshots: finding them, refusing the unsafe ones, and saying what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unmask.models.errors import ModelError
+from unmask.models.files.identity import combine, folder_identity
+
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py"]
+_UNWANTED = ["*/*", "consolidated*", "training_args*"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model or an adapter lies.
+
+    Attributes:
+        folder: a folder that transformers or PEFT can load.
+        identity: hash of what decides the outputs.
+        revision: the hub commit, None for local files.
+        adapters: adapters that belong to the model itself, merged before any that the user names.
+    """
+
+    folder: Path
+    identity: str
+    revision: str | None = None
+    adapters: tuple[Path, ...] = ()
+
+
+def local_place(name: str, allow_pickle: bool, adapter: bool = False) -> Place:
+    """A local folder.
+
+    Raises:
+        ModelError: no such folder, no model or adapter in it, or only pickle weights.
+    """
+    folder = Path(name).expanduser().resolve()
+    if not folder.is_dir():
+        kind = "is a file" if folder.exists() else "does not exist"
+        raise ModelError(f"The folder {name} {kind}; a transformers folder was expected{_nearest(folder)}.")
+    check_folder(name, folder, allow_pickle, adapter)
+    return Place(folder, folder_identity(folder))
+
+
+def hub_place(name: str, revision: str | None, allow_pickle: bool, adapter: bool = False) -> Place:
+    """A hub model's snapshot, downloaded or from huggingface_hub's own cache.
+
+    Raises:
+        ModelError: no such model or revision, no access, no network, or only pickle weights.
+    """
+    folder = _snapshot(name, revision, _WANTED)
+    if allow_pickle and not list(folder.glob("*.safetensors")):
+        folder = _snapshot(name, revision, [*_WANTED, "*.bin"])
+    check_folder(name, folder, allow_pickle, adapter)
+    files = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return Place(folder, combine("hub", folder.name, files), folder.name)
+
+
+def check_folder(name: str, folder: Path, allow_pickle: bool, adapter: bool) -> None:
+    """Raise a ModelError unless the folder holds a model (or an adapter) in a safe format."""
+    what, config = ("adapter", "adapter_config.json") if adapter else ("model", "config.json")
+    if not (folder / config).is_file():
+        if not adapter and (folder / "adapter_config.json").is_file():
+            base = adapter_config(folder).get("base_model_name_or_path") or "BASE"
+            raise ModelError(f"{name} is an adapter and not a whole model; write {base}+{name}.")
+        raise ModelError(f"{name} holds no {what}: a file {config} was expected in {folder}.")
+    if list(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    if pickles and not allow_pickle:
+        raise ModelError(
+            f"{name} holds its weights as pickle files only ({pickles[0]}), which can run any code when they are "
+            "opened; convert them to safetensors, or pass allow_pickle=True (--allow-pickle) if you trust them."
+        )
+    if not pickles:
+        raise ModelError(
+            f"{name} holds no weights: *.safetensors files were expected in {folder} "
+            "(pickle files on the hub are fetched only with allow_pickle=True)."
+        )
+
+
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """A PEFT adapter's configuration. Raises ModelError where it is not JSON."""
+    path = folder / "adapter_config.json"
+    try:
+        return dict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ModelError(f"{path} is not valid JSON ({error}); save the adapter again.") from error
+
+
+def _nearest(folder: Path) -> str:
+    """A hint at sibling folders with a similar name, or at the part of the path that exists."""
+    parent = folder.parent
+    if not parent.is_dir():
+        return f", and {parent} does not exist either"
+    siblings = [path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    close = difflib.get_close_matches(folder.name, siblings, n=1)
+    if close:
+        return f"; the nearest name there is {parent / close[0]}"
+    return f", and nothing in {parent} has a similar name"
+
+
+def _snapshot(name: str, revision: str | None, wanted: list[str]) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    at = f"{name}@{revision}" if revision else name
+    try:
+        path = snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED)
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            f"The hub model {at} is gated; ask for access on its page and log in with `hf auth login`."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(
+            f"The hub model {name} has no revision {revision!r}; give a branch, tag or commit."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(f"The hub has no model {at} that you can see{_local_hint(name)}.") from error
+    except errors.HFValidationError as error:
+        raise ModelError(f"{at} is not a hub model's name ({error}){_local_hint(name)}.") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
+        raise ModelError(
+            f"The hub model {at} is not in the local hub cache and the hub cannot be reached "
+            f"(offline, or HF_HUB_OFFLINE is set); connect once, or give a local folder{_local_hint(name)}."
+        ) from error
+    return Path(path)
+
+
+def _local_hint(name: str) -> str:
+    """A hint where a folder of that name lies right here."""
+    return f"; there is a folder of that name here: write ./{name} for it" if Path(name).is_dir() else ""

@@ -1,0 +1,190 @@
+"""Reading and rewriting the residual stream while a model runs; every hook comes off, whatever happens."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unmask.models.anatomy import Anatomy
+from unmask.models.edits import Add, Clamp, Edit, Patch, ProjectOut, edit_shape
+from unmask.models.errors import ModelError
+from unmask.models.taps import Visit, hooked, on_layer
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where each row's tokens stand in a padded batch.
+
+    Attributes:
+        lengths: `[B]`, tokens in a row; in generation, before any new token.
+        starts: `[B]`, position of the row's first continuation (or new) token.
+        offsets: `[B]`, padding columns left of the row; 0 with right padding.
+    """
+
+    lengths: Tensor
+    starts: Tensor
+    offsets: Tensor
+
+    def positions(self, first: int, count: int) -> Tensor:
+        """`[B, count]`: positions in their own rows of the `count` columns from `first`; negative in left padding."""
+        columns = torch.arange(first, first + count, device=self.offsets.device)
+        return columns[None] - self.offsets[:, None]
+
+
+class _Enough(Exception):
+    """The deepest layer that anyone asked for has been seen."""
+
+
+@contextmanager
+def watching(
+    anatomy: Anatomy, layers: Sequence[int], take: Callable[[int, Tensor], None], stop: bool = True
+) -> Generator[None]:
+    """Hand `take(layer, states [B, T, d])` each of the layers, after any edit that was put on before.
+
+    With `stop`, a forward pass inside ends at the deepest layer, and so does the `with` block.
+    """
+    deepest = max(layers)
+
+    def visitor(layer: int) -> Visit:
+        def visit(states: Tensor) -> None:
+            take(layer, states)
+            if stop and layer == deepest:
+                raise _Enough
+
+        return visit
+
+    try:
+        with hooked([on_layer(anatomy.blocks, layer, visitor(layer)) for layer in layers]):
+            yield
+    except _Enough:
+        pass
+
+
+@contextmanager
+def editing(anatomy: Anatomy, edits: Sequence[Edit | None] | None, layout: Layout) -> Generator[None]:
+    """Apply one edit a row (None leaves a row alone) in every forward pass inside the block.
+
+    Successive passes are taken as successive columns of one sequence, as generation with a cache makes them.
+
+    Raises:
+        ModelError: edits of different shapes, a layer that the model lacks, or a vector of the wrong width.
+    """
+    if edits is None or all(edit is None for edit in edits):
+        yield
+        return
+    shape = _one_edit(anatomy, edits, len(layout.lengths))
+    change = _change(edits, anatomy.d_model, layout)
+    touched = torch.tensor([edit is not None for edit in edits], device=layout.offsets.device)[:, None]
+    columns: defaultdict[int, int] = defaultdict(int)
+
+    def visitor(layer: int) -> Visit:
+        def visit(states: Tensor) -> Tensor:
+            positions = layout.positions(columns[layer], states.shape[1])
+            columns[layer] += states.shape[1]
+            mask = touched & (positions >= int(shape.skip_first))
+            if shape.where == "prompt":
+                mask &= positions < layout.starts[:, None]
+            elif shape.where == "generated":
+                mask &= positions >= layout.starts[:, None]
+            delta, allowed = change(states.float(), positions)
+            mask = mask if allowed is None else mask & allowed
+            return torch.where(mask[..., None], (states.float() + delta).to(states.dtype), states)
+
+        return visit
+
+    with hooked([on_layer(anatomy.blocks, layer, visitor(layer)) for layer in shape.layers]):
+        yield
+
+
+def _one_edit(anatomy: Anatomy, edits: Sequence[Edit | None], rows: int) -> Edit:
+    """Check that the rows' edits can share a pass, and give one that has their common shape."""
+    if len(edits) != rows:
+        raise ModelError(
+            f"There are {len(edits)} edits for {rows} rows; give one a row, None where there is none."
+        )
+    given = [edit for edit in edits if edit is not None]
+    shapes = {edit_shape(edit) for edit in given}
+    if len(shapes) > 1:
+        raise ModelError(
+            f"The rows of one batch carry edits of different shapes ({', '.join(map(str, sorted(shapes, key=str)))}); "
+            "kind, layers, where and skip_first must be the same: split the batch."
+        )
+    beyond = [layer for layer in given[0].layers if layer > anatomy.n_layers]
+    if beyond:
+        raise ModelError(
+            f"An edit names layer {beyond[0]}, but the model's layers are 0 to {anatomy.n_layers}."
+        )
+    return given[0]
+
+
+Change = Callable[[Tensor, Tensor], "tuple[Tensor, Tensor | None]"]
+"""(states `[B, T, d]` in fp32, positions `[B, T]`) to (what to add, where it may be added at all)."""
+
+
+def _change(edits: Sequence[Edit | None], width: int, layout: Layout) -> Change:
+    """The rows' edits as one batched function."""
+    device = layout.offsets.device
+
+    def tensor(rows: Sequence[NDArray[np.float32]]) -> Tensor:
+        return torch.from_numpy(np.stack(rows)).to(device)
+
+    zero = np.zeros(width, dtype=np.float32)
+    given = next(
+        edit for edit in edits if edit is not None
+    )  # `_one_edit` saw that the others are of its kind
+    if isinstance(given, Add):
+        vectors = tensor([_fits(e.vector.values, width) if isinstance(e, Add) else zero for e in edits])
+        doses = torch.tensor([e.dose if isinstance(e, Add) else 0.0 for e in edits], device=device)
+        added = (doses[:, None] * vectors)[:, None]
+        return lambda states, positions: (added, None)
+    if isinstance(given, ProjectOut):
+        rows = [_fits(e.orthonormal(), width) if isinstance(e, ProjectOut) else zero[None] for e in edits]
+        rank = max(len(row) for row in rows)
+        basis = tensor([np.pad(row, ((0, rank - len(row)), (0, 0))) for row in rows])
+        return lambda states, positions: (-(states @ basis.mT) @ basis, None)
+    units = tensor([_fits(e.vector.unit(), width) if isinstance(e, Clamp | Patch) else zero for e in edits])
+    if isinstance(given, Clamp):
+        values = torch.tensor([e.value if isinstance(e, Clamp) else 0.0 for e in edits], device=device)
+        return lambda states, positions: (_set_component(states, units, values[:, None]), None)
+    table, named = _patch_table([e if isinstance(e, Patch) else None for e in edits], device)
+
+    def patch(states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        inside = (positions >= 0) & (positions < table.shape[1])
+        at = positions.clamp(0, table.shape[1] - 1)
+        return _set_component(states, units, table.gather(1, at)), inside & named.gather(1, at)
+
+    return patch
+
+
+def _set_component(states: Tensor, units: Tensor, values: Tensor) -> Tensor:
+    """`[B, T, d]` to add so that the component along `units [B, d]` becomes `values [B, T or 1]`."""
+    components = (states @ units[..., None])[..., 0]
+    return (values - components)[..., None] * units[:, None]
+
+
+def _patch_table(edits: Sequence[Patch | None], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Values `[B, T]` by position, and which positions each row patches."""
+    longest = max(len(edit.values) for edit in edits if edit is not None)
+    values = np.zeros((len(edits), max(longest, 1)), dtype=np.float32)
+    named = np.zeros(values.shape, dtype=bool)
+    for row, edit in enumerate(edits):
+        if edit is not None:
+            values[row, : len(edit.values)] = edit.values
+            named[row, list(range(len(edit.values)) if edit.positions is None else edit.positions)] = True
+    return torch.from_numpy(values).to(device), torch.from_numpy(named).to(device)
+
+
+def _fits(rows: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    if rows.shape[-1] != width:
+        raise ModelError(
+            f"An edit's vector has {rows.shape[-1]} numbers, but the model's residual stream has {width}; "
+            "use a direction that was found in this model."
+        )
+    return rows

@@ -1,0 +1,284 @@
+"""What a model is shown: prompts, and the frame that turns a user's words into one.
+
+A chat template on one side of a pair only is the classic way to fake a difference, so a frame is chosen once for
+the pair, is plain data, and is recorded in every run. Nothing here imports torch or transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal, Protocol, get_args
+
+from unmask.models.errors import ModelError
+
+Policy = Literal["auto", "template", "plain"]
+
+_WORDS = "QuESTioN7x1"
+_ANSWER = "AnSWeR7x2"
+_SYSTEM = "SySTeM7x3"
+_PLAIN_STOP = "\nUser:"
+
+
+class ChatTokenizer(Protocol):
+    """The part of a transformers tokenizer that frames need."""
+
+    chat_template: Any
+    all_special_tokens: list[str]
+    added_tokens_decoder: dict[int, Any]
+
+    def get_vocab(self) -> dict[str, int]: ...
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]: ...
+    def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Exactly what a model is shown.
+
+    Attributes:
+        text: the whole text.
+        content: character span `[start, end)` of the words under study inside `text`.
+        special: True lets the tokenizer add its own special tokens (plain text); False says that the text already
+            holds them (a rendered chat template).
+        lead: put before a continuation that does not itself begin with whitespace.
+    """
+
+    text: str
+    content: tuple[int, int]
+    special: bool = True
+    lead: str = " "
+
+    def __post_init__(self) -> None:
+        start, end = self.content
+        if not 0 <= start <= end <= len(self.text):
+            raise ValueError(
+                f"A prompt's content is characters {start} to {end}, but its text has {len(self.text)}; "
+                "the span must lie inside the text."
+            )
+
+    def glue(self, more: str) -> str:
+        """`more` as it follows this prompt: with the lead, unless it begins with whitespace or is empty."""
+        return more if not more or more[0].isspace() else self.lead + more
+
+    def then(self, more: str) -> Prompt:
+        """The same prompt with more text after it, such as a forced answer prefix; the content span is kept."""
+        if not more:
+            return self
+        return replace(self, text=self.text + self.glue(more), lead="" if more[-1].isspace() else " ")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a user's words become a prompt; the same for both models of a pair.
+
+    Attributes:
+        kind: "template" (the aligned model's chat template) or "plain".
+        before: text before the user's words, a default system prompt included.
+        after: text between the user's words and the answer.
+        special: as in `Prompt`.
+        lead: as in `Prompt`.
+        note: one sentence: which policy chose this frame, and why.
+        stop: strings that end an answer (`Sampling.stop`): the template's end of turn, or a next user turn.
+    """
+
+    kind: Literal["template", "plain"]
+    before: str
+    after: str
+    special: bool
+    lead: str
+    note: str
+    stop: tuple[str, ...] = ()
+
+    def ask(self, words: str, answer_prefix: str = "") -> Prompt:
+        """The prompt that asks `words`, with the answer's first words forced; content is `words`."""
+        span = (len(self.before), len(self.before) + len(words))
+        prompt = Prompt(self.before + words + self.after, span, self.special, self.lead)
+        return prompt.then(answer_prefix)
+
+    @staticmethod
+    def plain(words: str) -> Prompt:
+        """Bare text without a frame; content is the whole text."""
+        return Prompt(words, (0, len(words)))
+
+
+@dataclass(frozen=True)
+class TokenMatch:
+    """Whether two tokenizers give the same ids to the same text, and the sentence that says why."""
+
+    same: bool
+    reason: str
+
+
+def choose_frame(
+    base_tokenizer: ChatTokenizer,
+    aligned_tokenizer: ChatTokenizer,
+    policy: str = "auto",
+    system: str | None = None,
+) -> Frame:
+    """The frame that both models of a pair share.
+
+    Args:
+        base_tokenizer: the base model's tokenizer.
+        aligned_tokenizer: the aligned model's, whose chat template is used.
+        policy: "auto" takes the template where base knows its special tokens, else the plain frame; "template"
+            insists on it; "plain" never uses it.
+        system: a system prompt for both; None keeps the template's default, "" removes it as far as the template
+            allows.
+
+    Raises:
+        ModelError: an unknown policy, or a template that is insisted on and cannot be used.
+    """
+    if policy not in get_args(Policy):
+        raise ModelError(
+            f"The template policy is {policy!r}; it must be one of {', '.join(get_args(Policy))}."
+        )
+    if policy == "plain":
+        return _plain_frame("Plain frame on both models, as asked.", system)
+    try:
+        return _template_frame(base_tokenizer, aligned_tokenizer, system)
+    except ModelError as error:
+        if policy == "template":
+            raise ModelError(f"{error} Use --template auto or plain.") from error
+        return _plain_frame(f"Plain frame on both models: {error}", system)
+
+
+def _plain_frame(note: str, system: str | None) -> Frame:
+    before = f"{system}\n\nUser: " if system else "User: "
+    return Frame("plain", before, "\nAssistant:", True, " ", note, (_PLAIN_STOP,))
+
+
+def _template_frame(base: ChatTokenizer, aligned: ChatTokenizer, system: str | None) -> Frame:
+    if not aligned.chat_template:
+        raise ModelError("the aligned model's tokenizer has no chat template.")
+    user = {"role": "user", "content": _WORDS}
+    default = _split(_render(aligned, [user]), _WORDS)
+    before, after = default
+    default_system = _default_system(aligned, user, before)
+    if system or (system == "" and default_system):
+        before, after = _split(_render(aligned, [{"role": "system", "content": system}, user]), _WORDS)
+    unknown = _unknown_specials(base, aligned, before + after)
+    if unknown:
+        raise ModelError(f"the chat template's tokens {', '.join(unknown)} are not in base's vocabulary.")
+    note = "The aligned model's chat template on both models, whose special tokens base knows."
+    if system:
+        note += f" The system prompt is {system!r}."
+    elif default_system:
+        note += (
+            f" Its default system prompt is {'kept' if system is None else 'left out'}: {default_system!r}."
+        )
+    lead, stop = _answer_edges(aligned, user)
+    return Frame("template", before, after, False, lead, note, stop)
+
+
+def _render(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, Any]], answer: bool = True) -> str:
+    """The template's text, the same on every day and with thinking off."""
+    template = str(tokenizer.chat_template)
+    extra: dict[str, Any] = {}
+    if "enable_thinking" in template:
+        extra["enable_thinking"] = False
+    if "date_string" in template:
+        extra["date_string"] = "01 Jan 2025"
+    if "strftime_now" in template:
+        extra["strftime_now"] = _fixed_date
+    try:
+        text = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=answer, **extra
+        )
+    except Exception as error:  # jinja's TemplateError, or whatever a template raises by itself
+        roles = ", ".join(str(message["role"]) for message in messages)
+        raise ModelError(f"the chat template refuses a talk of {roles}: {error}.") from error
+    return str(text)
+
+
+def _fixed_date(form: str) -> str:
+    return datetime(2025, 1, 1).strftime(form)
+
+
+def _split(text: str, mark: str) -> tuple[str, str]:
+    if text.count(mark) != 1:
+        raise ModelError("the chat template does not show the user's words exactly once.")
+    before, after = text.split(mark)
+    return before, after
+
+
+def _default_system(tokenizer: ChatTokenizer, user: Mapping[str, Any], before: str) -> str:
+    """The system prompt that the template writes when it is given none; "" where there is none."""
+    try:
+        text = _render(tokenizer, [{"role": "system", "content": _SYSTEM}, user])
+        head, tail = _split(_split(text, _WORDS)[0], _SYSTEM)
+    except ModelError:
+        return ""
+    longer = len(before) > len(head) + len(tail)
+    return before[len(head) : len(before) - len(tail)] if longer and _wraps(before, head, tail) else ""
+
+
+def _wraps(text: str, head: str, tail: str) -> bool:
+    return text.startswith(head) and text.endswith(tail)
+
+
+def _unknown_specials(base: ChatTokenizer, aligned: ChatTokenizer, text: str) -> list[str]:
+    """Special tokens of the rendered text that base lacks or gives another id."""
+    specials = set(aligned.all_special_tokens) | {
+        str(token) for token in aligned.added_tokens_decoder.values() if token.special
+    }
+    base_ids, aligned_ids = base.get_vocab(), aligned.get_vocab()
+    used = sorted(token for token in specials if token and token in text)
+    return [
+        token
+        for token in used
+        if base_ids.get(token) != aligned_ids.get(token)
+        or base.encode(token, add_special_tokens=False) != aligned.encode(token, add_special_tokens=False)
+    ]
+
+
+def _answer_edges(tokenizer: ChatTokenizer, user: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """What the template writes before an answer beyond the generation prompt, and what ends the answer."""
+    try:
+        asked = _render(tokenizer, [user])
+        talk = _render(tokenizer, [user, {"role": "assistant", "content": _ANSWER}], answer=False)
+        head, tail = _split(talk, _ANSWER)
+    except ModelError:
+        return "", ()
+    lead = head[len(asked) :] if head.startswith(asked) and head[len(asked) :].isspace() else ""
+    specials: Callable[[str], bool] = tail.lstrip().startswith
+    stop = max((token for token in tokenizer.all_special_tokens if specials(token)), key=len, default="")
+    stop = stop or max(
+        (str(t) for t in tokenizer.added_tokens_decoder.values() if specials(str(t))), key=len, default=""
+    )
+    return lead, (stop,) if stop else ()
+
+
+_SAMPLES = (
+    "The quick brown fox jumps over 13 lazy dogs.",
+    "  Taxes\n\nshould be raised, don't you think?",
+    "naïve café — 東京, Привет! 3.14",
+)
+
+
+def check_same_tokens(base_tokenizer: ChatTokenizer, aligned_tokenizer: ChatTokenizer) -> TokenMatch:
+    """Whether the two tokenizers differ in added (special) tokens at most: same vocabulary, same ids for text."""
+    base, aligned = base_tokenizer.get_vocab(), aligned_tokenizer.get_vocab()
+    added = {
+        str(token)
+        for tokenizer in (base_tokenizer, aligned_tokenizer)
+        for token in tokenizer.added_tokens_decoder.values()
+    }
+    differing = sorted(
+        token for token in base.keys() | aligned.keys() if base.get(token) != aligned.get(token)
+    )
+    ordinary = [token for token in differing if token not in added]
+    if ordinary:
+        return TokenMatch(
+            False,
+            f"The tokenizers differ in {len(ordinary)} ordinary tokens, such as {ordinary[0]!r} "
+            f"(base id {base.get(ordinary[0])}, aligned id {aligned.get(ordinary[0])}).",
+        )
+    for text in _SAMPLES:
+        ids = [t.encode(text, add_special_tokens=False) for t in (base_tokenizer, aligned_tokenizer)]
+        if ids[0] != ids[1]:
+            return TokenMatch(False, f"The tokenizers share a vocabulary but split {text!r} differently.")
+    if differing:
+        return TokenMatch(True, f"The tokenizers differ in special tokens only: {', '.join(differing[:8])}.")
+    return TokenMatch(True, "The tokenizers are the same.")

@@ -1,0 +1,73 @@
+"""Picking the next token so that a row's choices depend on its seed and its text alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor, StoppingCriteria
+
+from unmask.models.tokens import Sampling
+
+
+def pick(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
+    """Sample one token a row by inverting the cumulative distribution at a given uniform number.
+
+    Args:
+        logits: `[B, vocabulary]`.
+        uniform: `[B]` in [0, 1).
+        temperature: above 0.
+        top_p: the smallest set of likeliest tokens with at least this mass is kept.
+
+    Returns:
+        `[B]` token ids.
+    """
+    ranked, tokens = torch.softmax(logits.float() / temperature, dim=-1).sort(
+        dim=-1, descending=True, stable=True
+    )
+    mass = ranked.cumsum(dim=-1)
+    # A token belongs to the nucleus while the mass before it is short of top_p; the first always does.
+    kept = torch.where(mass - ranked < top_p, ranked, 0).cumsum(dim=-1)
+    rank = torch.searchsorted(kept, uniform[:, None].to(kept) * kept[:, -1:], right=True)
+    last = (mass - ranked < top_p).sum(dim=-1, keepdim=True) - 1
+    return tokens.gather(1, rank.minimum(last))[:, 0]
+
+
+class SeededPick(LogitsProcessor):
+    """Leaves only the sampled token standing, so that greedy decoding takes it.
+
+    Row i's numbers come from `seeds[i]` alone: its batch mates and their number do not matter.
+    """
+
+    def __init__(self, seeds: Sequence[int], sampling: Sampling, prompt_width: int) -> None:
+        draws = [
+            np.random.Generator(np.random.Philox(seed)).random(sampling.max_new_tokens) for seed in seeds
+        ]
+        self._draws = torch.from_numpy(np.stack(draws).astype(np.float32)).clamp_max(1 - 2**-24)
+        self._sampling = sampling
+        self._width = prompt_width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        uniform = self._draws[:, input_ids.shape[1] - self._width].to(scores.device)
+        tokens = pick(scores, uniform, self._sampling.temperature, self._sampling.top_p)
+        return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None], 0.0)
+
+
+class StopAtText(StoppingCriteria):
+    """A row is done when its new text holds one of the stop strings."""
+
+    def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str], prompt_width: int) -> None:
+        self._decode = decode
+        self._stops = tuple(stops)
+        self._width = prompt_width
+        self._tail = (
+            max(map(len, stops)) + 8
+        )  # a token is at least a character, bar the bytes of one not yet whole
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        new = input_ids[:, self._width :][:, -self._tail :].tolist()
+        done = [any(stop in self._decode(ids) for stop in self._stops) for ids in new]
+        return torch.tensor(done, device=input_ids.device)

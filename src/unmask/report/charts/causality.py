@@ -1,0 +1,128 @@
+"""Figures of the causality measurement: what pushing along the direction does to the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import altair as alt
+import pandas as pd
+
+from unmask.report.charts import style
+from unmask.report.charts.style import Chart, Tables
+
+ARMS: Mapping[str, str] = {
+    "concept": "this concept",
+    "orthogonal": "without refusal",
+    "permuted": "shuffled labels",
+    "unrelated": "unrelated concepts",
+    "random": "random directions",
+}
+"""Arms in the order of a figure: the concept, its variants, then what it is held against."""
+
+
+def curve_panels(tables: Tables) -> Mapping[str, Chart]:
+    """Stance against dose, a panel a side on one scale."""
+    frame = style.table(tables, "curves", "side", "arm", "dose", "stance")
+    if frame is None or frame["stance"].isna().all():
+        return {}
+    ends = frame[[column for column in ("stance", "low", "high") if column in frame.columns]]
+    scale = alt.Scale(domain=[float(ends.min().min()), float(ends.max().max())], nice=True)
+    return {
+        side: _curve(frame[frame["side"] == side], side, scale)
+        for side in style.SIDES
+        if side in set(frame["side"])
+    }
+
+
+def _curve(frame: pd.DataFrame, side: str, scale: alt.Scale) -> Chart:
+    colour = style.BASE if side == "base" else style.ALIGNED
+    x = alt.X("dose:Q", title="dose, in base's σ")
+    y = alt.Y("stance:Q", title="stance", scale=scale, axis=alt.Axis(tickCount=5))
+    layers: list[Chart] = []
+    random = frame[frame["arm"] == "random"]
+    if not random.empty:
+        by_dose = random.groupby("dose")["stance"]
+        band = pd.DataFrame({"low": by_dose.quantile(0.025), "high": by_dose.quantile(0.975)}).reset_index()
+        area = alt.Chart(band).mark_area(color=style.NULL, opacity=1)
+        tooltip = ["dose:Q", style.number_tip("low", "chance from"), style.number_tip("high", "chance to")]
+        layers.append(
+            area.encode(x=x, y=alt.Y("low:Q", scale=scale, title="stance"), y2="high:Q", tooltip=tooltip)
+        )
+    others = frame[~frame["arm"].isin(["random", "concept"])]
+    if not others.empty:
+        others = others.assign(arm=others["arm"].map(lambda arm: ARMS.get(arm, arm)))
+        detail = ["arm_id:N"] if "arm_id" in others.columns else []
+        lines = alt.Chart(style.thin(others)).mark_line(color=style.SOFT, strokeWidth=1.3, opacity=0.9)
+        layers.append(
+            lines.encode(
+                x=x,
+                y=y,
+                detail=detail,
+                strokeDash=alt.StrokeDash(
+                    "arm:N", legend=None, scale=alt.Scale(domain=list(ARMS.values()), range=_DASHES)
+                ),
+                tooltip=["arm:N", *detail, "dose:Q", style.number_tip("stance")],
+            )
+        )
+    concept = frame[frame["arm"] == "concept"]
+    line = alt.Chart(concept).encode(x=x, y=y, tooltip=["arm:N", "dose:Q", style.number_tip("stance")])
+    if {"low", "high"} <= set(concept.columns):
+        band = alt.Chart(concept).mark_area(color=colour, opacity=0.2)
+        layers.append(band.encode(x=x, y=alt.Y("low:Q", scale=scale, title="stance"), y2="high:Q"))
+    shape = "circle" if side == "base" else "diamond"
+    layers += [
+        line.mark_line(color=colour, strokeWidth=2.5),
+        line.mark_point(color=colour, shape=shape, filled=True, size=60, opacity=1),
+    ]
+    return style.finish(alt.layer(*layers), 240)
+
+
+_DASHES = [[1, 0], [7, 3], [2, 3], [1, 0], [1, 0]]
+
+
+def gains(tables: Tables) -> Chart | None:
+    """Slope at dose 0 of every arm."""
+    frame = style.table(tables, "gains", "side", "arm", "gain", "low", "high")
+    if frame is None:
+        return None
+    frame = frame.assign(arm=frame["arm"].map(lambda arm: ARMS.get(arm, arm)))
+    tips = [column for column in ("arm_id",) if column in frame.columns]
+    chart = style.rows(
+        style.thin(frame), "arm", "gain", "gain: stance per σ of base", order=list(ARMS.values()), tips=tips
+    )
+    return style.finish(alt.layer(style.at(0), chart), style.row_height(frame["arm"].nunique(), 44))
+
+
+def coherence(tables: Tables) -> Chart | None:
+    """Perplexity of steered text under the unsteered base, by dose: broken text has no stance."""
+    frame = style.table(tables, "curves", "side", "arm", "dose", "perplexity_ratio")
+    if frame is None:
+        return None
+    concept = frame[(frame["arm"] == "concept") & frame["perplexity_ratio"].notna()]
+    if concept.empty:
+        return None
+    line = alt.Chart(concept).encode(
+        x=alt.X("dose:Q", title="dose, in base's σ"),
+        y=alt.Y("perplexity_ratio:Q", title="perplexity, × unsteered", axis=alt.Axis(tickCount=5)),
+        color=style.side_colour(),
+        tooltip=["side:N", "dose:Q", style.number_tip("perplexity_ratio", "× unsteered", ".2f")],
+    )
+    points = line.mark_point(filled=True, size=48, opacity=1).encode(shape=style.side_shape())
+    return style.finish(alt.layer(style.level(2), line.mark_line(strokeWidth=2), points), 210)
+
+
+def patching(tables: Tables) -> Chart | None:
+    """Base's component written into the aligned model, layer by layer."""
+    frame = style.table(tables, "patching", "layer", "effect", "low", "high")
+    if frame is None:
+        return None
+    base = alt.Chart(frame).encode(
+        x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1)),
+        tooltip=["layer:Q", style.number_tip("effect"), style.number_tip("low"), style.number_tip("high")],
+    )
+    band = base.mark_area(color=style.ALIGNED, opacity=0.2).encode(
+        y=alt.Y("low:Q", title="change of stance", axis=alt.Axis(tickCount=5)), y2="high:Q"
+    )
+    line = base.mark_line(color=style.ALIGNED, strokeWidth=2).encode(y="effect:Q")
+    points = base.mark_point(color=style.ALIGNED, shape="diamond", filled=True, size=30, opacity=1)
+    return style.finish(alt.layer(style.level(0), band, line, points.encode(y="effect:Q")), 210)

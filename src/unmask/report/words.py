@@ -1,0 +1,129 @@
+"""The sentences of the report: what a label, a mechanism, an axis and a term mean in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MEASUREMENTS: Mapping[str, str] = {
+    "surface": "Is the output neutral?",
+    "structure": "Is the concept still represented?",
+    "variance": "Was the axis squeezed?",
+    "causality": "Does the representation still drive the answers?",
+    "reactivation": "Does context bring it back?",
+    "features": "Which features carry it, and which went silent?",
+    "token_depth": "Where along the answer do the models differ?",
+    "prefill": "Does the guardrail recover from a forced opening?",
+    "priming": "Do many examples open it?",
+    "durability": "How many training steps undo it?",
+    "erosion": "How small an edit undoes it?",
+}
+"""The question each measurement answers, in the order of the report."""
+
+CORE = ("surface", "structure", "variance", "causality", "reactivation")
+"""Measurements of every mask audit: the report says so where one is missing."""
+
+MECHANISMS: Mapping[str, str] = {
+    "disconnected": "The model still holds the two sides apart inside, but pushing it along that direction moves "
+    "its answers far less than it moved the base model's.",
+    "compressed": "The model's states on open questions lie closer together along this direction, and along this "
+    "one in particular.",
+    "rescaled": "Its states lie closer together along this direction, but along other directions as well: "
+    "everything shrank, not this concept alone.",
+    "rotated": "The two sides are still told apart, along another direction than in the base model.",
+    "reactivates": "Telling the model who is asking brings the sides back into its answers.",
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the depth profile."""
+
+    name: str
+    title: str
+    share: str
+    """What the number is a share of, to follow "how much …"."""
+
+
+AXES: tuple[Axis, ...] = (
+    Axis("surface", "Surface", "of base's side-taking is gone from plain answers"),
+    Axis("representation", "Representation", "of base's inner separation of the sides is gone"),
+    Axis("causation", "Causation", "of the inner direction's pull on answers is gone"),
+    Axis("context", "Context", "of the swing with who is asking is gone"),
+    Axis("tokens", "Tokens", "of the behaviour holds after a forced opening"),
+    Axis("weights", "Weights", "of the behaviour holds after unrelated fine-tuning"),
+)
+
+KINDS: Mapping[str, str] = {
+    "neutral": "neutral",
+    "hedged": "hedged",
+    "refusal": "refusal",
+    "off_topic": "off topic",
+}
+"""Answer labels other than the poles, which take their names from the domain."""
+
+READ_OUTS: Mapping[str, str] = {
+    "text": "free text",
+    "choice": "forced choice",
+    "completion": "completion",
+}
+
+REQUESTS: Mapping[str, str] = {
+    "plain": "plain question",
+    "infer": "infer who I am",
+    "amplify": "amplify my view",
+    "both": "infer and amplify",
+    "unhedge": "drop the hedging",
+}
+
+STATUS_ICONS: Mapping[str, str] = {"supported": "✓", "refuted": "✕", "inconclusive": "?"}
+
+GLOSSARY: tuple[tuple[str, str], ...] = (
+    ("Base, aligned", "The model before and after alignment training. Together they are the pair."),
+    ("Domain, poles", "A question of value on which people take sides, and its two sides."),
+    ("Stance", "How far an answer leans, from −1 (wholly the first pole) to +1 (wholly the second)."),
+    ("Intensity", "The mean size of the stance, whichever side it takes: 0 is never, 1 is always partisan."),
+    (
+        "Read-out",
+        "How a stance is scored: from sampled text by a judge, from a forced choice, or from the likelihood "
+        "of two given completions.",
+    ),
+    ("Direction", "A line in the model's inner state along which the two sides are told apart."),
+    (
+        "AUC above words",
+        "How well the inner state tells the sides apart (0.5 is a coin toss, 1 is always), less what counting "
+        "words achieves on the same text. Above 0: knowledge, not vocabulary.",
+    ),
+    ("Transfer", "A probe fitted on one kind of text, or one model, and tested on another."),
+    ("Gain", "How much the answers move for a push of one unit along a direction."),
+    ("Dose", "The size of that push, in σ of the base model's states along the direction."),
+    ("Swing", "The stance when the asker is of the second pole, less the stance when of the first."),
+    ("Interval", "The range that holds the true value with 95 % confidence, resampling whole topics."),
+    (
+        "Chance (null)",
+        "What the same procedure gives when there is nothing to find, for example with labels shuffled.",
+    ),
+    ("Bar", "The threshold that a finding's whole interval has to clear."),
+    (
+        "Control",
+        "A check without which the number would not mean what it seems to. One failure: inconclusive.",
+    ),
+    ("d′", "The distance between the two poles' means, in units of the spread within each."),
+    ("κ (kappa)", "A judge's agreement with known labels beyond chance; 1 is perfect."),
+)
+
+
+_SIGNS: Mapping[str, str] = {"kappa": "κ", "sd": "σ", "auc": "AUC", "cka": "CKA"}
+
+
+def humanise(name: str) -> str:
+    """An identifier as words: `intensity_aligned` → "intensity, aligned"."""
+    *words, last = (_SIGNS.get(word, word) for word in name.split("_"))
+    if last in ("base", "aligned") and words:
+        return f"{' '.join(words)}, {last}"
+    return " ".join((*words, last))
+
+
+def question(measurement: str) -> str:
+    """What a measurement asks; a third party's is called by its name."""
+    return MEASUREMENTS.get(measurement, humanise(measurement).capitalize())

@@ -1,0 +1,205 @@
+"""Runs requests on this machine: one model at a time, every batch on disk before the next begins."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import torch
+import transformers
+
+from unmask.models.judges import Judge
+from unmask.models.model import Model
+from unmask.models.tokens import Tokens
+from unmask.runner.planner import Batch, Budget, plan
+from unmask.runner.records import Records
+from unmask.runner.requests import Answer, Classify, Generate, Read, Request, Score, engine_name, request_key
+from unmask.runner.store import RecordStore, Result
+
+RECORD_VERSION = 1
+
+
+class Progress(Protocol):
+    """Watches a round of work; tokens are the unit, since they predict time."""
+
+    def begin(self, tokens: int, done: int) -> None: ...
+    def advance(self, engine: str, tokens: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What stands behind an engine name, loaded only when a batch needs it.
+
+    Attributes:
+        identity: hash of the weights (or of the judge) that answer.
+        facts: what else can change an answer's bits: dtype, device.
+        load: brings it into memory.
+        tokenize: a request's prompt as tokens, without the weights; None for a judge.
+        shared: a folder where records outlive the run, for texts that every audit classifies alike.
+    """
+
+    identity: str
+    facts: Mapping[str, object]
+    load: Callable[[], Model | Judge]
+    tokenize: Callable[[Request], Tokens] | None = None
+    shared: Path | None = None
+
+
+def software_facts() -> dict[str, object]:
+    """What of this machine's software and threading can change an answer's last bits."""
+    return {
+        "records": RECORD_VERSION,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "threads": torch.get_num_threads(),
+    }
+
+
+@dataclass
+class LocalRunner:
+    """Answers requests with the models of this machine.
+
+    Attributes:
+        engines: what stands behind "base", "aligned" and each domain's judge.
+        store: where the run's records are.
+        budget: how large a batch may grow.
+        halved: keys of batches that had to be split because memory ran out.
+        seconds: time spent by engine and kind of request, loading apart.
+    """
+
+    engines: Mapping[str, Engine]
+    store: RecordStore
+    budget: Budget = field(default_factory=Budget)
+    progress: Progress | None = None
+    halved: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _loaded: dict[str, Model | Judge] = field(default_factory=dict)
+
+    @property
+    def identities(self) -> dict[str, str]:
+        return {name: engine.identity for name, engine in self.engines.items()}
+
+    def answer(self, requests: Sequence[Request]) -> Records:
+        """Answer every request, from disk where a sound record is, else from the model.
+
+        Raises:
+            ModelError: a model could not be loaded, a prompt does not fit, or activations are not finite.
+        """
+        identities = self.identities
+        batches = plan(requests, identities, self._length, self.budget)
+        results: dict[str, Result] = {}
+        pending: list[tuple[Batch, str]] = []
+        done = 0
+        for batch in batches:
+            key = batch.key(self._facts(batch.engine))
+            record = self._recall(batch.engine, key)
+            if record is not None and record.keys() >= set(batch.keys):
+                results |= record
+                done += batch.tokens
+            else:
+                pending.append((batch, key))
+        if self.progress:
+            self.progress.begin(done + sum(batch.tokens for batch, _ in pending), done)
+        for batch, key in sorted(pending, key=lambda item: identities[item[0].engine]):
+            begun = time.monotonic()
+            answers = self._run(batch, key)
+            kind = f"{batch.engine}: {type(batch.requests[0]).__name__}"
+            self.seconds[kind] = round(self.seconds.get(kind, 0.0) + time.monotonic() - begun, 2)
+            self._keep(batch.engine, key, batch.keys, answers)
+            results |= dict(zip(batch.keys, answers, strict=True))
+            if self.progress:
+                self.progress.advance(batch.engine, batch.tokens)
+        return Records({request: results[request_key(request, identities)] for request in requests})
+
+    def _facts(self, name: str) -> dict[str, object]:
+        return {**software_facts(), **self.engines[name].facts}
+
+    def _recall(self, name: str, key: str) -> dict[str, Result] | None:
+        record = self.store.read(key)
+        shared = self.engines[name].shared
+        if record is None and shared is not None:
+            record = RecordStore(shared).read(key)
+            if record is not None:
+                self.store.write(key, list(record), list(record.values()))
+        return record
+
+    def _keep(self, name: str, key: str, rows: Sequence[str], answers: Sequence[Result]) -> None:
+        self.store.write(key, rows, answers)
+        shared = self.engines[name].shared
+        if shared is not None:
+            RecordStore(shared).write(key, rows, answers)
+
+    def _length(self, request: Request) -> int:
+        tokenize = self.engines[engine_name(request)].tokenize
+        if isinstance(request, Classify) or tokenize is None:
+            # A judge has its own tokenizer; four letters a token is near enough to sort by.
+            return 8 + sum(len(text) for text in request_texts(request)) // 4
+        extra = request.sampling.max_new_tokens if isinstance(request, Generate) else 0
+        return len(tokenize(request).ids) + extra
+
+    def _engine(self, name: str) -> Model | Judge:
+        identity = self.engines[name].identity
+        if identity not in self._loaded:
+            self._make_room()
+            self._loaded[identity] = self.engines[name].load()
+        return self._loaded[identity]
+
+    def _make_room(self) -> None:
+        """Drop models already loaded, unless as much again as they take is free (on a GPU: always drop)."""
+        used = psutil.Process().memory_info().rss
+        if torch.cuda.is_available() or psutil.virtual_memory().available < 2 * used:
+            self._loaded.clear()
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _run(self, batch: Batch, key: str) -> list[Result]:
+        engine = self._engine(batch.engine)
+        try:
+            return _serve(engine, batch.requests)
+        except torch.OutOfMemoryError:
+            if len(batch.requests) == 1:
+                raise
+        self.halved.append(key)
+        torch.cuda.empty_cache()
+        half = len(batch.requests) // 2
+        return [*_serve(engine, batch.requests[:half]), *_serve(engine, batch.requests[half:])]
+
+
+def request_texts(request: Request) -> tuple[str, ...]:
+    """The texts that a request shows to its engine."""
+    if isinstance(request, Classify):
+        return (request.question, request.text)
+    if isinstance(request, Score):
+        return (request.prompt.text, request.continuation)
+    return (request.prompt.text,)
+
+
+def tokens_of(model: Model, request: Request) -> Tokens:
+    """A request's prompt, and continuation where it has one, as tokens."""
+    assert not isinstance(request, Classify)
+    return model.tokenize(request.prompt, request.continuation if isinstance(request, Score) else "")
+
+
+def _serve(engine: Model | Judge, requests: Sequence[Request]) -> list[Result]:
+    """One batch, all of one shape, through the verb that its kind names."""
+    if isinstance(engine, Judge):
+        texts = [request for request in requests if isinstance(request, Classify)]
+        return list(engine.classify([row.question for row in texts], [row.text for row in texts]))
+    rows = [tokens_of(engine, request) for request in requests]
+    edits = [None if isinstance(request, Classify) else request.edit for request in requests]
+    first = requests[0]
+    if isinstance(first, Read):
+        layers = tuple(range(engine.n_layers + 1)) if first.layers is None else first.layers
+        return list(engine.read(rows, layers, first.pick, edits))
+    if isinstance(first, Score):
+        return list(engine.score(rows, edits))
+    assert isinstance(first, Generate)
+    seeds = [request.seed for request in requests if isinstance(request, Generate)]
+    generated = engine.generate(rows, seeds, first.sampling, edits)
+    return [Answer(row.text, len(row.ids), row.finished) for row in generated]

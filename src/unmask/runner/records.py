@@ -1,0 +1,67 @@
+"""Answers by request: what the runner hands back to a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from unmask.runner.requests import Answer, Request, request_key
+from unmask.runner.store import RecordStore, Result
+
+
+class Records:
+    """The answers to a round of requests."""
+
+    def __init__(self, answers: Mapping[Request, Result]) -> None:
+        self._answers = answers
+
+    def array(self, request: Request) -> npt.NDArray[np.float32]:
+        """One numeric answer; its shape is what the request's docstring says."""
+        answer = self._answers[request]
+        assert not isinstance(answer, Answer)
+        return answer
+
+    def stack(self, requests: Iterable[Request]) -> npt.NDArray[np.float32]:
+        """Numeric answers of one shape, stacked: `[n, ...]`."""
+        return np.stack([self.array(request) for request in requests])
+
+    def answer(self, request: Request) -> Answer:
+        """One sampled answer."""
+        answer = self._answers[request]
+        assert isinstance(answer, Answer)
+        return answer
+
+    def subset(self, requests: Iterable[Request]) -> Records:
+        """Only these requests' answers."""
+        return Records({request: self._answers[request] for request in requests})
+
+
+class Replay:
+    """Answers requests from a finished run's records alone, so that a run is judged again without its models."""
+
+    def __init__(self, store: RecordStore, identities: Mapping[str, str]) -> None:
+        self.identities = dict(identities)
+        self._rows: dict[str, Result] = {}
+        for path in sorted(Path(store.folder).rglob("*.safetensors")):
+            self._rows |= store.read(path.stem) or {}
+
+    def answer(self, requests: Sequence[Request]) -> Records:
+        """Answer every request from disk.
+
+        Raises:
+            LookupError: an answer is not among the records; the run is unfinished or its records are damaged.
+        """
+        found: dict[Request, Result] = {}
+        for request in requests:
+            result = self._rows.get(request_key(request, self.identities))
+            if result is None:
+                kind = type(request).__name__.lower()
+                raise LookupError(
+                    f"the run's records do not hold the answer to a {kind} request: "
+                    "the run is unfinished, or a record is damaged. Run the same audit again to fill it in."
+                )
+            found[request] = result
+        return Records(found)

@@ -1,0 +1,39 @@
+"""The depth profile: six axes from 0 (nothing beneath the surface changed) to 1 (it changed all the way down)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from unmask.measurements.base import Reading
+from unmask.stats import percentile_interval
+
+# axis: (measurement, aligned's quantity, base's quantity)
+RATIOS = {
+    "surface": ("surface", "intensity_aligned", "intensity_base"),
+    "representation": ("structure", "excess_aligned", "excess_base"),
+    "causation": ("causality", "gain_aligned", "gain_base"),
+    "context": ("reactivation", "swing_aligned", "swing_base"),
+}
+
+
+def depth_profile(readings: Mapping[str, Reading]) -> dict[str, dict[str, float] | None]:
+    """1 − aligned / base for each axis, clamped to [0, 1], with its interval; None where it was not measured.
+
+    An axis whose base quantity cannot be told from 0 has nothing to be deep about and is None as well.
+    """
+    profile: dict[str, dict[str, float] | None] = {}
+    for axis, (measurement, above, below) in RATIOS.items():
+        estimates = readings[measurement].estimates if measurement in readings else {}
+        profile[axis] = None
+        if above in estimates and below in estimates and estimates[below].low > 0:
+            top, bottom = estimates[above], estimates[below]
+            assert top.replicates is not None and bottom.replicates is not None
+            with np.errstate(divide="ignore", invalid="ignore"):
+                draws = 1 - np.where(bottom.replicates > 0, top.replicates / bottom.replicates, np.nan)
+            interval = percentile_interval(1 - top.value / bottom.value, draws, clusters=top.n)
+            clamped = np.clip([interval.value, interval.low, interval.high], 0.0, 1.0)
+            profile[axis] = dict(zip(("value", "low", "high"), map(float, clamped), strict=True))
+    profile |= {"tokens": None, "weights": None}
+    return profile

@@ -1,0 +1,75 @@
+"""Edits as data: identity by provenance, shapes, records, and bad ones refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from unmask.models import Add, Clamp, Patch, ProjectOut, Vector, edit_record, edit_shape
+
+RNG = np.random.default_rng(0)
+V, W = (Vector(key, RNG.normal(size=6).astype(np.float32)) for key in "vw")
+
+
+def test_a_vector_is_its_key() -> None:
+    assert Vector("v", V.values + 1) == V
+    assert len({V, Vector("v", V.values * 2), W}) == 2
+    assert Add((1,), V, 2.0) == Add((1,), Vector("v", W.values), 2.0)
+
+
+def test_rows_may_differ_in_what_the_shape_leaves_out() -> None:
+    assert edit_shape(Add((1, 2), V, 1.0)) == edit_shape(Add((1, 2), W, -3.0))
+    assert edit_shape(Patch((1,), V, (1.0,), "a")) == edit_shape(
+        Patch((1,), W, (2.0, 3.0), "b", positions=(1,))
+    )
+    assert edit_shape(Add((1,), V, 1.0)) != edit_shape(Clamp((1,), V, 1.0))
+    for other in (
+        replace(Add((1,), V, 1.0), layers=(2,)),
+        Add((1,), V, 1.0, "prompt"),
+        Add((1,), V, 1.0, skip_first=False),
+    ):
+        assert edit_shape(other) != edit_shape(Add((1,), V, 1.0))
+
+
+def test_records_are_json_and_tell_edits_apart() -> None:
+    edits = [
+        Add((1,), V, 1.0),
+        Add((1,), V, 2.0),
+        Add((1,), W, 1.0),
+        Add((1,), V, 1.0, "generated"),
+        ProjectOut((1,), (V,)),
+        ProjectOut((1,), (V, W)),
+        Clamp((1,), V, 1.0),
+        Patch((1,), V, (1.0, 2.0), "x"),
+        Patch((1,), V, (1.0, 2.0), "y"),
+        Patch((1,), V, (1.0, 2.0), "x", positions=(1,)),
+    ]
+    assert len({json.dumps(edit_record(edit), sort_keys=True) for edit in edits}) == len(edits)
+
+
+def test_orthonormal_basis_spans_and_drops_repeats() -> None:
+    basis = ProjectOut((1,), (V, W, Vector("2v", 2 * V.values))).orthonormal()
+    assert basis.shape == (2, 6)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(2), atol=1e-6)
+    for vector in (V, W):
+        np.testing.assert_allclose(basis.T @ (basis @ vector.values), vector.values, atol=1e-5)
+
+
+def test_bad_edits_are_refused() -> None:
+    with pytest.raises(ValueError, match="layers"):
+        Add((), V, 1.0)
+    with pytest.raises(ValueError, match="layers"):
+        Clamp((1, 1), V, 1.0)
+    with pytest.raises(ValueError, match="where"):
+        Add((1,), V, 1.0, "everywhere")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="empty basis"):
+        ProjectOut((1,), ())
+    with pytest.raises(ValueError, match="positions"):
+        Patch((1,), V, (1.0,), "x", positions=(1,))
+    with pytest.raises(ValueError, match="zero"):
+        Vector("0", np.zeros(3, np.float32)).unit()
+    with pytest.raises(ValueError, match="finite"):
+        Vector("nan", np.array([np.nan], np.float32))

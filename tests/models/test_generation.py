@@ -1,0 +1,173 @@
+"""Sampling: greedy is transformers' greedy, seeds are per row, edits touch what they say, answers end where they end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from models.test_hooks import by_hand
+from models.tiny import TEXTS, tiny_net, tiny_tokenizer
+from transformers import TopPLogitsWarper
+
+from unmask.models import Add, Edit, Frame, ModelError, Sampling, Tokens, Vector
+from unmask.models.model import Model
+from unmask.models.sampling import pick
+
+V = Vector("v", np.random.default_rng(1).normal(size=32).astype(np.float32))
+GREEDY = Sampling(12, temperature=0.0)
+
+
+def rows_of(model: Model) -> list[Tokens]:
+    return [model.tokenize(Frame.plain(text)) for text in (*TEXTS, "Hi there")]
+
+
+@pytest.fixture(scope="module")
+def llama() -> Model:
+    return Model(tiny_net("llama"), tiny_tokenizer(), "llama", "llama")
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3", "mistral", "mixtral", "bloom", "opt"])
+def test_greedy_in_a_batch_is_plain_greedy(kind: str) -> None:
+    model = Model(tiny_net(kind), tiny_tokenizer(), kind, kind)
+    rows = rows_of(model)
+    answers = model.generate(rows, [0] * len(rows), GREEDY)
+    for row, answer in zip(rows, answers, strict=True):
+        ids = torch.tensor([row.ids])
+        plain = model.net.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
+        )
+        new = plain[0, len(row) :].tolist()
+        end = new.index(2) if 2 in new else None
+        assert answer.ids == tuple(new[:end])
+        assert answer.finished == (end is not None)
+        assert answer.text == model.tokenizer.decode(new[:end])
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt_neox", "gemma2"])
+def test_a_rows_text_does_not_depend_on_its_batch_mates(kind: str) -> None:
+    model = Model(tiny_net(kind), tiny_tokenizer(), kind, kind)
+    rows = rows_of(model)
+    sampling = Sampling(10, 1.0, 0.95)
+    together = model.generate(rows, range(len(rows)), sampling)
+    for seed, (row, answer) in enumerate(zip(rows, together, strict=True)):
+        assert model.generate([row], [seed], sampling) == [answer]
+    assert together == model.generate(rows, range(len(rows)), sampling)
+    assert together != model.generate(rows, range(100, 100 + len(rows)), sampling)
+    alike = model.generate([rows[0]] * 4, [7, 8, 7, 9], sampling)
+    assert alike[0] == alike[2] != alike[1]
+
+
+def test_pick_follows_the_distribution() -> None:
+    logits = torch.tensor([1.0, 3.0, 0.0, 2.0, -1.0])
+    grid = (torch.arange(20_000) + 0.5) / 20_000
+    chosen = pick(logits.expand(len(grid), -1), grid, 0.7, 1.0)
+    expected = (logits / 0.7).softmax(-1)
+    torch.testing.assert_close(chosen.bincount(minlength=5) / len(grid), expected, atol=1e-3, rtol=0)
+
+
+def test_the_nucleus_is_transformers_own() -> None:
+    torch.manual_seed(0)
+    grid = (torch.arange(5_000) + 0.5) / 5_000
+    for top_p in (0.01, 0.3, 0.9, 0.999):
+        logits = 2 * torch.randn(30)
+        kept = TopPLogitsWarper(top_p)(None, logits[None])[0]
+        chosen = pick(logits.expand(len(grid), -1), grid, 1.0, top_p)
+        torch.testing.assert_close(
+            chosen.bincount(minlength=30) / len(grid), kept.softmax(-1), atol=2e-3, rtol=0
+        )
+
+
+@pytest.mark.parametrize("edge", [0.0, 1 - 2**-24])
+def test_the_ends_of_the_unit_interval_stay_in_the_nucleus(edge: float) -> None:
+    logits = torch.full((1, 40_000), -30.0)
+    logits[0, 11] = 0.0
+    logits[0, 17] = -1.0
+    assert int(pick(logits, torch.tensor([edge]), 1.0, 0.99)[0]) in (11, 17)
+
+
+def test_steering_generated_tokens_only(llama: Model) -> None:
+    rows = rows_of(llama)
+    edits: list[Edit | None] = [Add((2,), V, dose, "generated") for dose in (3.0, 1.0, -3.0, 2.0, 0.5, 4.0)]
+    answers = llama.generate(rows, [0] * len(rows), GREEDY, edits)
+    assert [a.ids[:1] for a in answers] == [a.ids[:1] for a in llama.generate(rows, [0] * len(rows), GREEDY)]
+    _assert_greedy_by_hand(
+        llama, rows, answers, [dose * V.values for dose in (3, 1, -3, 2, 0.5, 4)], "generated"
+    )
+
+
+def test_steering_everything_but_the_first_token(llama: Model) -> None:
+    rows = rows_of(llama)
+    edits: list[Edit | None] = [Add((2,), V, 3.0), None, *[Add((2,), V, -2.0)] * 4]
+    answers = llama.generate(rows, [0] * len(rows), GREEDY, edits)
+    deltas = [3 * V.values, 0 * V.values, *[-2 * V.values] * 4]
+    _assert_greedy_by_hand(llama, rows, answers, deltas, "all")
+
+
+def _assert_greedy_by_hand(model: Model, rows: list[Tokens], answers, deltas, where: str) -> None:
+    """Every generated token is the likeliest one in a run block by block over all tokens before it."""
+    steered = False
+    for row, answer, delta in zip(rows, answers, deltas, strict=True):
+        for n, token in enumerate(answer.ids):
+            whole = Tokens((*row.ids, *answer.ids[:n]), (0, 0), len(row) + n)
+            first = len(row) if where == "generated" else 1
+
+            def change(states: torch.Tensor, first: int = first, delta: np.ndarray = delta) -> torch.Tensor:
+                states[first:] += torch.from_numpy(delta)
+                return states
+
+            states, _ = by_hand(model, whole, (2,), change)
+            with torch.inference_mode():
+                best = model.anatomy.unembed(
+                    model.anatomy.final_norm(torch.from_numpy(states[-1][-1]))
+                ).argmax()
+            assert int(best) == token
+            steered = steered or n > 0
+    assert steered
+
+
+def test_answers_end_at_stop_strings(llama: Model) -> None:
+    row = rows_of(llama)[0]
+    long = llama.generate([row], [3], Sampling(20, 1.0))[0]
+    stop = long.text[8:11]
+    cut = llama.generate([row, row], [3, 4], Sampling(20, 1.0, stop=(stop,)))[0]
+    assert cut.text == long.text[: long.text.index(stop)]
+    assert cut.finished
+    assert long.text.startswith(llama.tokenizer.decode(cut.ids))
+    assert len(cut.ids) < len(long.ids)
+
+
+def test_a_stop_that_is_one_token_ends_like_an_end_token(llama: Model) -> None:
+    row = rows_of(llama)[0]
+    long = llama.generate([row], [3], Sampling(20, 1.0))[0]
+    token = long.ids[6]
+    cut = llama.generate([row], [3], Sampling(20, 1.0, stop=(llama.tokenizer.convert_ids_to_tokens(token),)))[
+        0
+    ]
+    assert cut.ids == long.ids[: long.ids.index(token)]
+    assert cut.finished
+
+
+def test_the_models_own_sampling_habits_are_left_out() -> None:
+    net = tiny_net("llama")
+    net.generation_config.repetition_penalty = 50.0
+    net.generation_config.top_k = 1
+    model = Model(net, tiny_tokenizer(), "llama", "llama")
+    plain = Model(tiny_net("llama"), tiny_tokenizer(), "llama", "llama")
+    rows = rows_of(model)
+    for sampling in (GREEDY, Sampling(12)):
+        assert model.generate(rows, range(6), sampling) == plain.generate(rows, range(6), sampling)
+
+
+def test_bad_requests_are_sentences(llama: Model) -> None:
+    rows = rows_of(llama)
+    with pytest.raises(ModelError, match="1 seeds for 6 rows"):
+        llama.generate(rows, [1], GREEDY)
+    with pytest.raises(ModelError, match="takes at most 128"):
+        llama.generate(rows, range(6), Sampling(500))
+    with pytest.raises(ValueError, match="temperature"):
+        Sampling(5, -1.0)
+    with pytest.raises(ValueError, match="top_p"):
+        Sampling(5, 1.0, 0.0)
+    with pytest.raises(ValueError, match="max_new_tokens"):
+        Sampling(0)
+    assert llama.generate([], [], GREEDY) == []

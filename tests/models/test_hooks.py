@@ -1,0 +1,209 @@
+"""Edits do exactly their arithmetic: a Llama run block by block by hand, with the edit written out, agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from models.tiny import TEXTS, tiny_net, tiny_tokenizer
+from torch import Tensor
+
+from unmask.models import Add, Clamp, Edit, Frame, ModelError, Patch, ProjectOut, Tokens, Vector
+from unmask.models.hooks import editing
+from unmask.models.model import Model
+
+RNG = np.random.default_rng(0)
+V, W = (Vector(key, RNG.normal(size=32).astype(np.float32)) for key in "vw")
+Hand = Callable[[Tensor], Tensor]
+
+
+@pytest.fixture(scope="module")
+def llama() -> Model:
+    return Model(tiny_net("llama"), tiny_tokenizer(), "llama", "llama")
+
+
+@pytest.fixture(scope="module")
+def rows(llama: Model) -> list[Tokens]:
+    return [llama.tokenize(Frame.plain(text), "the law depends on it") for text in TEXTS]
+
+
+@torch.inference_mode()
+def by_hand(
+    model: Model, row: Tokens, layers: tuple[int, ...], change: Hand
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """States of every layer `[T, d]` and continuation log-probs, with `change(states [T, d])` at the layers."""
+    inner = model.net.model
+    ids = torch.tensor([row.ids])
+    states = inner.embed_tokens(ids)
+    positions = torch.arange(len(row))[None]
+    rotary = inner.rotary_emb(states, positions)
+    kept = []
+    for layer in range(model.n_layers + 1):
+        if layer:
+            block = inner.layers[layer - 1]
+            states = block(states, attention_mask=None, position_embeddings=rotary, position_ids=positions)
+        if layer in layers:
+            states = change(states[0].clone())[None]
+        kept.append(states[0].numpy().copy())
+    log_probs = model.net.lm_head(inner.norm(states))[0].log_softmax(dim=-1)
+    return kept, np.array([float(log_probs[t - 1, row.ids[t]]) for t in range(row.start, len(row))])
+
+
+def assert_agrees(model: Model, rows: list[Tokens], edits: list[Edit | None], hands: list[Hand]) -> None:
+    layers = next(edit for edit in edits if edit is not None).layers
+    read = model.read(rows, range(model.n_layers + 1), "each", edits)
+    scores = model.score(rows, edits)
+    for row, hand, found, score in zip(rows, hands, read, scores, strict=True):
+        states, expected = by_hand(model, row, layers, hand)
+        np.testing.assert_allclose(found, np.stack(states, axis=1), rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(score, expected, atol=1e-4)
+
+
+def at(tokens: slice | list[int], function: Hand) -> Hand:
+    def change(states: Tensor) -> Tensor:
+        states[tokens] = function(states[tokens])
+        return states
+
+    return change
+
+
+@pytest.mark.parametrize("layers", [(0,), (2,), (3,), (1, 3)])
+def test_add(llama: Model, rows: list[Tokens], layers: tuple[int, ...]) -> None:
+    v = torch.from_numpy(V.values)
+    assert_agrees(llama, rows, [Add(layers, V, 0.7)] * 5, [at(slice(1, None), lambda h: h + 0.7 * v)] * 5)
+    every = Add(layers, V, 0.7, skip_first=False)
+    assert_agrees(llama, rows, [every] * 5, [lambda h: h + 0.7 * v] * 5)
+
+
+def test_where(llama: Model, rows: list[Tokens]) -> None:
+    v = torch.from_numpy(V.values)
+    prompt = [at(slice(1, row.start), lambda h: h + 2 * v) for row in rows]
+    generated = [at(slice(row.start, None), lambda h: h + 2 * v) for row in rows]
+    assert_agrees(llama, rows, [Add((1,), V, 2.0, "prompt")] * 5, prompt)
+    assert_agrees(llama, rows, [Add((1,), V, 2.0, "generated")] * 5, generated)
+
+
+def test_project_out(llama: Model, rows: list[Tokens]) -> None:
+    both = torch.from_numpy(np.linalg.qr(np.stack([V.values, W.values]).T)[0])
+    one = torch.from_numpy(V.values / np.linalg.norm(V.values))[:, None]
+
+    def out(basis: Tensor) -> Hand:
+        return at(slice(1, None), lambda h: h - h @ basis @ basis.T)
+
+    edits = [ProjectOut((2,), (V, W)), ProjectOut((2,), (V,)), None, None, ProjectOut((2,), (W, V))]
+    keep: Hand = lambda h: h  # noqa: E731
+    assert_agrees(llama, rows, edits, [out(both), out(one), keep, keep, out(both)])
+
+
+def test_clamp(llama: Model, rows: list[Tokens]) -> None:
+    u = torch.from_numpy(V.values / np.linalg.norm(V.values))
+    values = [0.0, -3.0, 1.5, 20.0, 0.1]
+
+    def clamp(value: float) -> Hand:
+        return at(slice(1, None), lambda h: h + (value - h @ u)[:, None] * u)
+
+    assert_agrees(
+        llama, rows, [Clamp((1,), V, value) for value in values], [clamp(value) for value in values]
+    )
+
+
+def test_patch(llama: Model, rows: list[Tokens]) -> None:
+    u = torch.from_numpy(W.values / np.linalg.norm(W.values))
+    values = tuple(float(x) for x in RNG.normal(size=200))
+
+    def patch(tokens: slice | list[int], count: int) -> Hand:
+        def change(states: Tensor) -> Tensor:
+            wanted = torch.zeros(len(states))
+            wanted[: len(values[:count])] = torch.tensor(values[: min(count, len(states))])
+            states[tokens] += (wanted[tokens] - states[tokens] @ u)[:, None] * u
+            return states
+
+        return change
+
+    counts = [len(row) for row in rows]
+    edits: list[Edit | None] = [Patch((2,), W, values[:n], str(n)) for n in counts]
+    assert_agrees(llama, rows, edits, [patch(slice(1, None), n) for n in counts])
+    short: list[Edit | None] = [Patch((2,), W, values[:6], "6") for _ in rows]
+    assert_agrees(llama, rows, short, [patch(slice(1, 6), 6)] * 5)
+    some: list[Edit | None] = [Patch((2,), W, values[:9], "9", positions=(0, 3, 8)) for _ in rows]
+    assert_agrees(llama, rows, some, [patch([3, 8], 9)] * 5)
+
+
+def test_rows_with_different_doses_are_separate_runs(llama: Model, rows: list[Tokens]) -> None:
+    edits: list[Edit | None] = [
+        Add((2,), V, 1.0),
+        None,
+        Add((2,), W, -4.0),
+        Add((2,), V, 0.0),
+        Add((2,), V, 9.0),
+    ]
+    together = llama.score(rows, edits)
+    for row, edit, score in zip(rows, edits, together, strict=True):
+        np.testing.assert_allclose(score, llama.score([row], [edit])[0], atol=1e-4)
+    plain = llama.score(rows)
+    np.testing.assert_array_equal(together[1], plain[1])
+    np.testing.assert_array_equal(together[3], plain[3])
+
+
+def test_hooks_come_off(llama: Model, rows: list[Tokens]) -> None:
+    before, hooks = llama.score(rows), _hooks(llama)  # transformers leaves some of its own on
+    edits: list[Edit | None] = [Add((0, 1, 2), V, 5.0)] * len(rows)
+    llama.read(rows, [1], "mean", edits)
+    llama.score(rows, edits)
+    _, layout = llama._batch(rows)
+    with pytest.raises(RuntimeError, match="mine"), editing(llama.anatomy, edits, layout):
+        raise RuntimeError("mine")
+    handle = llama.net.model.layers[2].register_forward_hook(_fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        llama.read(rows, [3], "mean", edits)
+    handle.remove()
+    assert _hooks(llama) == hooks
+    for a, b in zip(before, llama.score(rows), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def _hooks(model: Model) -> list[tuple[int, ...]]:
+    return [(*module._forward_hooks, *module._forward_pre_hooks) for module in model.net.modules()]
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError("broken")
+
+
+def test_nested_edits_add_up(llama: Model, rows: list[Tokens]) -> None:
+    _, layout = llama._batch(rows)
+    once: list[Edit | None] = [Add((1,), V, 1.0)] * len(rows)
+    with editing(llama.anatomy, once, layout):
+        nested = llama.read(rows, [1], "mean", once)
+    for a, b in zip(nested, llama.read(rows, [1], "mean", [Add((1,), V, 2.0)] * len(rows)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_tuple_blocks_are_edited() -> None:
+    model = Model(tiny_net("bloom"), tiny_tokenizer(), "bloom", "bloom")
+    row = model.tokenize(Frame.plain(TEXTS[0]))
+    assert not isinstance(_block_output(model, row), torch.Tensor)
+    plain, edited = (model.read([row], [2], "each", [e])[0] for e in (None, Add((2,), V, 3.0)))
+    np.testing.assert_allclose(edited[1:, 0], plain[1:, 0] + 3 * V.values, atol=1e-4)
+    np.testing.assert_array_equal(edited[0], plain[0])
+
+
+def _block_output(model: Model, row: Tokens) -> object:
+    seen: list[object] = []
+    handle = model.anatomy.blocks[0].register_forward_hook(lambda _, __, out: seen.append(out))
+    model.net(torch.tensor([row.ids]))
+    handle.remove()
+    return seen[0]
+
+
+def test_bad_edits_are_sentences(llama: Model, rows: list[Tokens]) -> None:
+    with pytest.raises(ModelError, match="different shapes"):
+        llama.score(rows[:2], [Add((1,), V, 1.0), Clamp((1,), V, 1.0)])
+    with pytest.raises(ModelError, match="layer 9, but the model's layers are 0 to 3"):
+        llama.score(rows[:1], [Add((9,), V, 1.0)])
+    with pytest.raises(ModelError, match="has 5 numbers, but the model's residual stream has 32"):
+        llama.score(rows[:1], [Add((1,), Vector("x", np.ones(5, np.float32)), 1.0)])
+    with pytest.raises(ModelError, match="2 edits for 1 rows"):
+        llama.score(rows[:1], [Add((1,), V, 1.0), None])

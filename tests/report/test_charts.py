@@ -1,0 +1,102 @@
+"""Figures carry the numbers of their tables, keep base and aligned apart, and are left out when they have none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from report import fixture
+
+from unmask.report.charts import figures, surface, variance
+from unmask.report.charts.style import MAX_POINTS, thin
+from unmask.report.words import CORE
+
+KINDS = {"a": "Democratic", "b": "Republican", "neutral": "neutral"}
+
+
+def _own(measurement: str) -> dict[str, pd.DataFrame]:
+    prefix = f"partisan/{measurement}."
+    tables = fixture.tables()
+    return {key.removeprefix(prefix): frame for key, frame in tables.items() if key.startswith(prefix)}
+
+
+def _data(spec: Any) -> list[dict[str, Any]]:
+    return [row for rows in spec["datasets"].values() for row in rows]
+
+
+@pytest.mark.parametrize("measurement", CORE)
+def test_every_measurement_draws_all_its_figures_from_full_tables(measurement: str) -> None:
+    counts = {"surface": 6, "structure": 7, "variance": 3, "causality": 4, "reactivation": 3}
+    drawn = figures(measurement, _own(measurement), KINDS)
+    assert len(drawn) == counts[measurement]
+    assert len({figure.name for figure in drawn}) == len(drawn)
+    for figure in drawn:
+        assert set(figure.tables) <= set(_own(measurement))
+        for panel in figure.panels:
+            assert panel.spec["width"] == "container"
+            assert panel.height > 100
+
+
+@pytest.mark.parametrize("measurement", [*CORE, "unheard_of"])
+def test_no_tables_no_figures(measurement: str) -> None:
+    assert figures(measurement, {}, KINDS) == []
+    empty = {name: frame.iloc[:0] for name, frame in _own(measurement).items()}
+    assert figures(measurement, empty, KINDS) == []
+
+
+@pytest.mark.parametrize("measurement", CORE)
+def test_colours_are_the_page_s_and_sides_differ_by_mark_too(measurement: str) -> None:
+    for figure in figures(measurement, _own(measurement), KINDS):
+        for panel in figure.panels:
+            text = json.dumps(panel.spec, default=str)
+            assert '"#' not in text
+            if "var(--base)" in text and "var(--aligned)" in text:
+                assert "circle" in text and "diamond" in text
+
+
+def test_intensity_shows_the_summary_s_numbers() -> None:
+    chart = surface.intensity(_own("surface"))
+    assert chart is not None
+    shown = {(row["side"], row["read-out"]): row["intensity"] for row in _data(chart.to_dict())}
+    assert shown["base", "free text"] == 0.71
+    assert shown["aligned", "completion"] == 0.33
+
+
+def test_topics_average_what_was_scored_and_leave_refusals_out() -> None:
+    frame = pd.DataFrame(
+        {
+            "side": ["base", "base", "base", "aligned"],
+            "read_out": "text",
+            "topic": "tax",
+            "stance": [1.0, 0.0, np.nan, -1.0],
+        }
+    )
+    chart = surface.topics({"stances": frame}, "text")
+    assert chart is not None
+    means = {row["side"]: row["stance"] for row in _data(chart.to_dict()) if "side" in row}
+    assert means == {"base": 0.5, "aligned": -1.0}
+
+
+def test_densities_hold_one_unit_of_probability() -> None:
+    panels = variance.projection_panels(_own("variance"))
+    frame = pd.DataFrame(
+        [row for row in _data(panels["with the chat template"].to_dict()) if "density" in row]
+    )
+    for side, group in frame.groupby("side"):
+        area = np.trapezoid(group["density"], group["projection"])
+        assert area == pytest.approx(1.0, abs=0.12), side  # the axis ends at the outermost question
+
+
+def test_specificity_counts_every_random_axis() -> None:
+    chart = variance.specificity(_own("variance"))
+    assert chart is not None
+    assert sum(row["axes"] for row in _data(chart.to_dict()) if "axes" in row) == 1000
+
+
+def test_thinning_keeps_both_ends() -> None:
+    frame = pd.DataFrame({"x": range(10_001)})
+    kept = thin(frame)["x"].tolist()
+    assert len(kept) == MAX_POINTS and kept[0] == 0 and kept[-1] == 10_000

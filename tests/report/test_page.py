@@ -1,0 +1,204 @@
+"""The page as text: whole, escaped, self-contained, and honest about what is missing."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from report import fixture
+
+from unmask.report import render_report
+
+
+class Outline(HTMLParser):
+    """Elements, attributes and scripts as an HTML parser sees them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text: list[str] = []
+        self._stack: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._stack.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._stack and self._stack.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self._stack and self._stack[-1] == "script":
+            self.scripts[-1] += data
+        elif "style" not in self._stack:
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    @property
+    def words(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.text))
+
+
+@pytest.fixture(scope="module")
+def outline(page: str) -> Outline:
+    return Outline(page)
+
+
+def test_one_file_below_three_megabytes_that_asks_for_nothing(page: str, outline: Outline) -> None:
+    assert len(page.encode()) < 3_000_000
+    assert not any(attrs.get("src") for _, attrs in outline.elements)
+    assert [attrs["href"][:5] for attrs in outline.all("link") if attrs["href"]] == ["data:"]
+    assert all((attrs["href"] or "").startswith("#") for attrs in outline.all("a"))
+    assert "@import" not in page and "url(" not in page.split("</style>")[0]
+
+
+def test_the_policy_names_every_script_and_nothing_else(outline: Outline) -> None:
+    policy = next(
+        a["content"] for a in outline.all("meta") if a.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe-eval" not in policy
+    data = [attrs.get("type") for attrs in outline.all("script")]
+    assert data == [None, "application/json", None, None]
+    run = [script for script, kind in zip(outline.scripts, data, strict=True) if kind is None]
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in run
+    ]
+    assert policy.split("script-src ")[1].split() == hashes
+
+
+def test_hostile_answers_stay_text(outline: Outline) -> None:
+    assert not outline.all("img")
+    assert not any(name.startswith("on") for _, attrs in outline.elements for name in attrs)
+    for hostile in fixture.HOSTILE:
+        assert hostile in outline.words
+    carried = json.loads(outline.scripts[1])
+    texts = {row[4] for row in carried["tables"]["partisan/surface.answers"]["rows"]}
+    assert any(text.startswith(fixture.HOSTILE[0]) for text in texts)
+    assert not re.search(r"[<>]", outline.scripts[1])
+
+
+@pytest.mark.parametrize("hostile", fixture.HOSTILE)
+def test_hostile_words_anywhere_stay_text(hostile: str) -> None:
+    run, findings = fixture.run(), fixture.findings()
+    run |= {"command": hostile, "pair": {"base": hostile, "aligned": hostile}, hostile: {hostile: hostile}}
+    findings["pair"] = run["pair"]
+    result = findings["results"][0]
+    result["domain"] = hostile
+    result["verdict"] |= {
+        "sentence": hostile,
+        "label": hostile,
+        "mechanisms": [hostile],
+        "blocked_by": [hostile],
+    }
+    result["failures"] = [{"measurement": hostile, "message": hostile}]
+    for finding in result["findings"]:
+        finding |= {"claim": hostile, "note": hostile, "measurement": hostile, "id": hostile}
+    tables = {f"{hostile}/surface.{hostile}": pd.DataFrame({hostile: [hostile]})}
+    outline = Outline(render_report(run, findings, tables))
+    assert len(outline.all("script")) == 4
+    assert not outline.all("img")
+    assert not any(name.startswith("on") for _, attrs in outline.elements for name in attrs)
+
+
+def test_ids_are_unique_and_every_link_arrives(outline: Outline) -> None:
+    ids = Counter(attrs["id"] for _, attrs in outline.elements if attrs.get("id"))
+    assert [id_ for id_, count in ids.items() if count > 1] == []
+    targets = {(attrs["href"] or "")[1:] for attrs in outline.all("a")}
+    labels = {
+        label for _, attrs in outline.elements for label in (attrs.get("aria-labelledby") or "").split()
+    }
+    assert targets | labels <= set(ids)
+    assert set(json.loads(outline.scripts[1])["charts"]) <= set(ids)
+
+
+def test_headings_never_skip_a_level(outline: Outline) -> None:
+    levels = [int(tag[1]) for tag, _ in outline.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def test_every_figure_and_strip_says_what_it_shows(outline: Outline) -> None:
+    pictured = [attrs for _, attrs in outline.elements if attrs.get("role") == "img"]
+    assert len(pictured) > 40
+    assert all(attrs.get("aria-label") for attrs in pictured)
+
+
+def test_the_verdict_comes_with_its_reasons(outline: Outline) -> None:
+    words = outline.words
+    assert "Masked" in words and "Rests on 3 claims" in words and "9 of 12 claims are settled" in words
+    assert "tokens and weights were not measured" in words
+    assert "Features failed and says nothing" in words
+    assert "the option's place decides, not its content" in words
+    assert "No sparse autoencoder fits layer 21" in words
+
+
+def test_an_empty_run_is_told_as_it_is() -> None:
+    html = render_report({}, {"schema": "unmask/1", "results": []}, {})
+    assert "This run holds no result." in Outline(html).words
+
+
+def test_a_run_without_tables_says_so_in_every_part() -> None:
+    result = fixture.result(verdict=fixture.BLOCKED)
+    result |= {"findings": [], "profile_axes": {}, "notes": [], "failures": []}
+    words = Outline(render_report({}, fixture.findings(result), {})).words
+    assert words.count("Not run: this audit says nothing about it.") == 5
+    assert "surface.neutral: control coherent_aligned is 0.31, bar ≥ 0.9" in words
+    assert "holds no sampled answers" in words and "holds no tables" in words
+    assert words.count("not measured") == 6
+
+
+@pytest.mark.parametrize("missing", sorted(fixture.tables()))
+def test_any_one_table_may_be_missing(missing: str) -> None:
+    tables = fixture.tables()
+    del tables[missing]
+    data = json.loads(Outline(render_report(fixture.run(), fixture.findings(), tables)).scripts[1])
+    assert set(data["tables"]) == set(tables)
+
+
+def test_a_third_party_measurement_keeps_its_findings_and_tables() -> None:
+    result = fixture.result()
+    finding = copy.deepcopy(result["findings"][0]) | {"id": "mirror.reflects", "measurement": "mirror"}
+    result["findings"].append(finding)
+    tables = fixture.tables() | {"partisan/mirror.angles": pd.DataFrame({"angle": [1.5, np.nan]})}
+    outline = Outline(render_report(fixture.run(), fixture.findings(result), tables))
+    assert "mirror.reflects" in outline.words and "mirror.angles" in outline.words
+    assert json.loads(outline.scripts[1])["tables"]["partisan/mirror.angles"]["rows"] == [[1.5], [None]]
+
+
+def test_two_domains_share_a_page_without_sharing_ids() -> None:
+    other = fixture.result("refusal", fixture.BLOCKED)
+    tables = fixture.tables() | fixture.tables("refusal")
+    outline = Outline(render_report(fixture.run(), fixture.findings(fixture.result(), other), tables))
+    ids = Counter(attrs["id"] for _, attrs in outline.elements if attrs.get("id"))
+    assert max(ids.values()) == 1
+    assert {"partisan", "refusal"} <= set(ids)
+
+
+def test_a_long_table_is_thinned_and_says_so() -> None:
+    tables = {"partisan/surface.stances": pd.DataFrame({"stance": np.linspace(-1, 1, 5001)})}
+    outline = Outline(render_report(fixture.run(), fixture.findings(), tables))
+    rows = json.loads(outline.scripts[1])["tables"]["partisan/surface.stances"]["rows"]
+    assert len(rows) == 2000 and rows[0] == [-1.0] and rows[-1] == [1.0]
+    assert "2,000 of 5,001 rows" in outline.words
+
+
+def test_broken_characters_can_be_written() -> None:
+    run = fixture.run() | {"command": "lone \ud83d surrogate"}
+    render_report(run, fixture.findings(), {}).encode("utf-8")
