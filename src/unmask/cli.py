@@ -18,9 +18,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from unmask.audit import Pair, Run, Settings, SettingsError, run_name
-from unmask.domains import DomainError, domain_folders, inspect_domain, load_domain
+from unmask.auditing import Pair, Run, Settings, SettingsError, run_name
+from unmask.domains import Domain, DomainError, domain_folders, inspect_domain, load_domain
 from unmask.models.errors import ModelError
+from unmask.runner.records import MissingRecord
+
+_CTRL_C = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     add_completion=False,
@@ -43,12 +46,15 @@ ModelWords = Annotated[
 def audit(
     base: ModelWords,
     aligned: ModelWords,
-    domain: Annotated[list[str], typer.Option(help="A domain's name or folder; repeat for several.")] = [
-        "partisan"
-    ],
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(help="A domain's name or folder (default partisan); repeat for several."),
+    ] = None,
     profile: Annotated[str, typer.Option(help="quick, standard or full.")] = "quick",
     only: Annotated[list[str] | None, typer.Option(help="Only this measurement; repeat for several.")] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="Not this measurement; repeat for several.")] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="Not this one, nor what builds on it; repeat for several.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/BASE--ALIGNED.")] = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -67,27 +73,24 @@ def audit(
     ] = False,
 ) -> None:
     """Audit a pair: did alignment change what the model represents, or only what it says?"""
-    from unmask.audit import audit as run_audit
-    from unmask.measurements import all_measurements
+    from unmask.auditing import audit as run_audit
     from unmask.report.progress import TokenProgress
 
     pair = Pair(base, aligned)
     folder = out or Path("runs") / run_name(pair)
-    names = tuple(only) if only else None
-    if skip:
-        names = tuple(name for name in (names or all_measurements()) if name not in skip)
     settings = Settings(
-        tuple(domain),
-        profile,
-        names,
-        judge,
-        device,
-        dtype,
-        seed,
-        template,
-        system,
-        allow_pickle,
-        trust_remote_code,
+        domains=tuple(domain or ("partisan",)),
+        profile=profile,
+        measurements=tuple(only) if only else None,
+        skip=tuple(skip or ()),
+        judge=judge,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        template=template,
+        system=system,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
     )
     with TokenProgress(enabled=not (quiet or as_json)) as progress:
         run = _guarded(lambda: run_audit(pair, folder, settings, progress, fresh))
@@ -102,7 +105,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Judge and draw a finished run again; no model is needed."""
-    from unmask.audit import report as run_report
+    from unmask.auditing import report as run_report
 
     finished = _guarded(lambda: run_report(run))
     if open_:
@@ -138,19 +141,19 @@ def list_domains() -> None:
 @domains_app.command("show")
 def show_domain(name: str) -> None:
     """What a domain holds."""
-    domain = _guarded(lambda: load_domain(name))
+    domain: Domain = _guarded(lambda: load_domain(name))
     table = Table("part", "rows", "for example", box=None)
-    for part, rows, example in (
-        ("statements", domain.statements, lambda row: f"{row.a}  |  {row.b}"),
-        ("questions", domain.questions, lambda row: row.question),
-        ("identities", domain.identities, lambda row: row.text),
-        ("figures", domain.figures, lambda row: f"{row.name} ({row.score:+.2f})"),
-        ("axes", domain.axes, lambda row: f"{row.axis}: {row.a}  |  {row.b}"),
-        ("facts", domain.facts, lambda row: row.question),
-        ("answers", domain.answers, lambda row: f"{row.kind}: {row.text}"),
-        ("card", domain.card, lambda row: f"{row.kind}: {row.text}"),
+    for part, texts in (
+        ("statements", [f"{row.a}  |  {row.b}" for row in domain.statements]),
+        ("questions", [row.question for row in domain.questions]),
+        ("identities", [row.text for row in domain.identities]),
+        ("figures", [f"{row.name} ({row.score:+.2f})" for row in domain.figures]),
+        ("axes", [f"{row.axis}: {row.a}  |  {row.b}" for row in domain.axes]),
+        ("facts", [row.question for row in domain.facts]),
+        ("answers", [f"{row.kind}: {row.text}" for row in domain.answers]),
+        ("card", [f"{row.kind}: {row.text}" for row in domain.card]),
     ):
-        table.add_row(part, str(len(rows)), example(rows[0]) if rows else "")
+        table.add_row(part, str(len(texts)), texts[0] if texts else "")
     console = Console()
     console.print(f"{domain.header.title}: {domain.header.description}")
     console.print(table)
@@ -195,16 +198,25 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
-        words = " ".join(shlex.quote(word) for word in ["unmask", *sys.argv[1:]])
-        print(f"\nStopped. What is done is kept; to go on: {words}", file=sys.stderr)
-        sys.exit(3)
+        _say_how_to_go_on()
+    except SystemExit as stop:
+        if stop.code != _CTRL_C:
+            raise
+        _say_how_to_go_on()
+
+
+def _say_how_to_go_on() -> NoReturn:
+    # Going on with --fresh would begin again.
+    words = " ".join(shlex.quote(word) for word in ["unmask", *sys.argv[1:]] if word != "--fresh")
+    print(f"\nStopped. What is done is kept; to go on: {words}", file=sys.stderr)
+    sys.exit(3)
 
 
 def _guarded(work: Callable[[], Any]) -> Any:
     """Run `work`; what a user got wrong becomes one line and exit code 2."""
     try:
         return work()
-    except (ModelError, DomainError, SettingsError, FileNotFoundError, LookupError) as error:
+    except (ModelError, DomainError, SettingsError, MissingRecord, OSError) as error:
         _stop(str(error))
 
 

@@ -32,12 +32,18 @@ class RunFolder:
         """A JSON file of the run.
 
         Raises:
-            FileNotFoundError: with a sentence that says what is missing.
+            FileNotFoundError: with a sentence that says what is missing, or that the file is not a run's.
         """
         path = self.path / name
-        if not path.exists():
+        if not path.is_file():
             raise FileNotFoundError(f"{self.path} is not a run's folder: it has no {name}.")
-        return json.loads(path.read_text(encoding="utf-8"))
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise FileNotFoundError(f"{path} is damaged ({error}); run the same audit again.") from error
+        if not isinstance(content, dict):
+            raise FileNotFoundError(f"{path} is not a run's {name}: it holds no JSON object.")
+        return content
 
     def write(self, name: str, content: Mapping[str, object]) -> None:
         """Write a JSON file whole or not at all; what is not a number in JSON becomes null."""

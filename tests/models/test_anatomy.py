@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models.tiny import ARCHITECTURES, tiny_net, tiny_tokenizer
 
+from models.tiny import ARCHITECTURES, tiny_net, tiny_tokenizer
 from unmask.models import ModelError
 from unmask.models.anatomy import dissect
 

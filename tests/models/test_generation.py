@@ -1,14 +1,14 @@
-"""Sampling: greedy is transformers' greedy, seeds are per row, edits touch what they say, answers end where they end."""
+"""Greedy is transformers' greedy, seeds are per row, edits touch what they say, answers end where they should."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from models.test_hooks import by_hand
-from models.tiny import TEXTS, tiny_net, tiny_tokenizer
 from transformers import TopPLogitsWarper
 
+from models.test_hooks import by_hand
+from models.tiny import TEXTS, tiny_net, tiny_tokenizer
 from unmask.models import Add, Edit, Frame, ModelError, Sampling, Tokens, Vector
 from unmask.models.model import Model
 from unmask.models.sampling import pick

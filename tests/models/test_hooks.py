@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from models.tiny import TEXTS, tiny_net, tiny_tokenizer
 from torch import Tensor
 
+from models.tiny import TEXTS, tiny_net, tiny_tokenizer
 from unmask.models import Add, Clamp, Edit, Frame, ModelError, Patch, ProjectOut, Tokens, Vector
 from unmask.models.hooks import editing
 from unmask.models.model import Model

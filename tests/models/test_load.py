@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from models.tiny import TEXTS, save_tiny, tiny_net
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
+from models.tiny import TEXTS, save_tiny, tiny_net
 from unmask.models import Frame, ModelError, load_model, parse_reference, resolve
 from unmask.models.load import choose_device, choose_dtype
 
@@ -24,9 +24,9 @@ LAYERS = range(4)
 
 def save_adapter(kind: str, folder: Path, seed: int = 0, **changes: Any) -> Path:
     """A LoRA adapter with random weights for a tiny model of this kind."""
-    torch.manual_seed(seed)
     config = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
     net = get_peft_model(tiny_net(kind, **changes), config)
+    torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if "lora_" in name:
@@ -154,14 +154,14 @@ def test_remote_code_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "mine.py").write_text("raise SystemExit('code was run')")
-    with pytest.raises(ModelError, match="brings its own Python code.*trust_remote_code=True"):
+    with pytest.raises(ModelError, match=r"brings its own Python code.*trust_remote_code=True"):
         load_model(str(tmp_path), device="cpu")
 
 
 def test_unknown_architecture(tiny: Tiny, tmp_path: Path) -> None:
     shutil.copytree(tiny("llama"), tmp_path, dirs_exist_ok=True)
     (tmp_path / "config.json").write_text('{"model_type": "unheard_of"}')
-    with pytest.raises(ModelError, match="could not be loaded .*transformers knows was expected"):
+    with pytest.raises(ModelError, match=r"could not be loaded .*transformers knows was expected"):
         load_model(str(tmp_path), device="cpu")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from models.tiny import ARCHITECTURES, TEXTS, tiny_net, tiny_tokenizer
 
+from models.tiny import ARCHITECTURES, TEXTS, tiny_net, tiny_tokenizer
 from unmask.models import Add, Frame, ModelError, Prompt, Tokens, Vector
 from unmask.models.model import Model
 
@@ -144,7 +144,7 @@ def test_an_edit_that_overflows_is_blamed(llama: Model) -> None:
 
 
 def test_a_tokenizer_of_another_model_is_refused() -> None:
-    with pytest.raises(ModelError, match="small gives id .* not of the same model"):
+    with pytest.raises(ModelError, match=r"small gives id .* not of the same model"):
         Model(tiny_net("llama", vocab_size=300), tiny_tokenizer(), "small", "small")
     model = Model(tiny_net("llama", vocab_size=380), tiny_tokenizer(), "small", "small")
     with pytest.raises(ModelError, match="not of the same model"):

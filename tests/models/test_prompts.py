@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from models.tiny import CHAT_TEMPLATE, TEXTS, tiny_tokenizer
 
+from models.tiny import CHAT_TEMPLATE, TEXTS, tiny_tokenizer
 from unmask.models import Frame, ModelError, Prompt, check_same_tokens, choose_frame
 from unmask.models.prompts import ChatTokenizer
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from models.tiny import TEXTS, tiny_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from models.tiny import TEXTS, tiny_tokenizer
 from unmask.models import Frame, Prompt
 from unmask.models.tokenizing import tokenize
 

@@ -140,7 +140,7 @@ def test_a_table_can_be_downloaded_and_its_text_is_tame(wide: Watched, tmp_path:
         page.locator("#partisan-table-surface-answers [data-download]").click()
     assert caught.value.suggested_filename == "partisan-surface.answers.csv"
     caught.value.save_as(tmp_path / "answers.csv")
-    text = (tmp_path / "answers.csv").read_text(encoding="utf-8")
+    text = (tmp_path / "answers.csv").read_bytes().decode()
     assert text.startswith("side,topic,question,sample,text,label,confidence\r\n")
     assert ",=HYPERLINK" not in text and ',"=HYPERLINK' not in text and "'=HYPERLINK" in text
 

@@ -87,7 +87,7 @@ def test_densities_hold_one_unit_of_probability() -> None:
     )
     for side, group in frame.groupby("side"):
         area = np.trapezoid(group["density"], group["projection"])
-        assert area == pytest.approx(1.0, abs=0.12), side  # the axis ends at the outermost question
+        assert area == pytest.approx(1.0, abs=0.03), side
 
 
 def test_specificity_counts_every_random_axis() -> None:

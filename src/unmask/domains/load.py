@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -32,7 +34,17 @@ ROW_FILES: dict[str, tuple[str, type[schema._Row], bool]] = {  # pyright: ignore
     "answers": ("answers.jsonl", schema.LabelledAnswer, False),
     "card": ("card.jsonl", schema.LabelledAnswer, False),
 }
-LEAST = {"statements": 24, "questions": 10, "stated": 8, "implied": 8, "irrelevant": 8, "neutral": 8}
+LEAST = {
+    "statements": 24,
+    "questions": 10,
+    "stated": 8,
+    "implied": 8,
+    "topics": 5,
+    "figures": 5,
+    "axis": 10,
+    "facts": 10,
+}
+NEEDED_AXIS = "sentiment"  # the positive control of causality
 Row = TypeVar("Row", bound=schema._Row)  # pyright: ignore[reportPrivateUsage]
 
 
@@ -42,7 +54,12 @@ class DomainError(ValueError):
 
 def domain_folders() -> dict[str, Path]:
     """Every domain that an installed package offers, by name: ours and those of third parties."""
-    return {point.name: Path(str(files(point.value))) for point in entry_points(group="unmask.domains")}
+    folders: dict[str, Path] = {}
+    for point in entry_points(group="unmask.domains"):
+        package = find_spec(point.value)  # a folder of data is a package without code
+        if package is not None and package.submodule_search_locations:
+            folders[point.name] = Path(next(iter(package.submodule_search_locations)))
+    return folders
 
 
 def load_domain(reference: str | Path) -> Domain:
@@ -67,6 +84,7 @@ def inspect_domain(reference: str | Path) -> tuple[list[str], Domain | None]:
     header = _header(folder, problems)
     hasher = hashlib.sha256()
     rows: dict[str, tuple[Any, ...]] = {}
+    places: dict[str, list[str]] = {}
     for attribute, (name, kind, required) in ROW_FILES.items():
         own, common = folder / name, COMMON / name
         sources = [path for path in (own, common) if path.exists()]
@@ -74,17 +92,18 @@ def inspect_domain(reference: str | Path) -> tuple[list[str], Domain | None]:
             problems.append(f"{own} is missing; a domain needs {name}.")
         if attribute != "identities":
             sources = sources[:1]  # the domain's own file replaces the common one; identities add up
-        found: list[Any] = []
+        found: list[tuple[str, Any]] = []
         for path in sources:
             hasher.update(path.name.encode() + path.read_bytes())
             found += _rows(path, kind, problems)
-        rows[attribute] = tuple(found)
+        places[attribute] = [place for place, _ in found]
+        rows[attribute] = tuple(row for _, row in found)
     if header is not None:
         hasher.update((folder / "domain.toml").read_bytes())
     if header is None or problems:
         return problems, None
     domain = Domain(header=header, digest=hasher.hexdigest(), **rows)
-    problems += _meaning(domain, folder)
+    problems += _meaning(domain, folder, places)
     return problems, None if problems else domain
 
 
@@ -112,20 +131,28 @@ def _header(folder: Path, problems: list[str]) -> Header | None:
     return None
 
 
-def _rows(path: Path, kind: type[Row], problems: list[str]) -> Iterator[Row]:
+def _rows(path: Path, kind: type[Row], problems: list[str]) -> Iterator[tuple[str, Row]]:
+    """Each sound row with its place, "FILE, line N"; what is not sound goes to `problems`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        problems.append(f"{path}, line {line}: not UTF-8 text.")
+        return
     reader = _csv_rows if path.suffix == ".csv" else _json_rows
-    for line, value in reader(path):
+    for line, value in reader(text):
+        place = f"{path}, line {line}"
         if isinstance(value, str):
-            problems.append(f"{path}, line {line}: {value}")
+            problems.append(f"{place}: {value}")
             continue
         try:
-            yield kind.model_validate(value)
+            yield place, kind.model_validate(value)
         except ValidationError as error:
-            problems += [f"{path}, line {line}: {sentence}" for sentence in _sentences(error)]
+            problems += [f"{place}: {sentence}" for sentence in _sentences(error)]
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+def _json_rows(text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines would cut at U+2028 inside a string
         if not line.strip():
             continue
         try:
@@ -136,10 +163,13 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
         yield number, value if isinstance(value, dict) else "expected a JSON object, one a line."
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            yield number, row
+def _csv_rows(text: str) -> Iterator[tuple[int, Any]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    for row in reader:
+        if None in row:
+            yield reader.line_num, "more cells than the header names."
+        else:
+            yield reader.line_num, {name: cell for name, cell in row.items() if cell is not None}
 
 
 def _sentences(error: ValidationError) -> list[str]:
@@ -149,53 +179,106 @@ def _sentences(error: ValidationError) -> list[str]:
     ]
 
 
-def _meaning(domain: Domain, folder: Path) -> list[str]:
-    """What single rows cannot show: empty poles, repeated texts, topics on both sides of a split."""
-    problems: list[str] = []
+def _meaning(domain: Domain, folder: Path, places: Mapping[str, Sequence[str]]) -> list[str]:
+    """What single rows cannot show: too few rows, repeated texts, topics on both sides of a split."""
+    topics = {pair.topic for pair in domain.statements}
+    return [
+        *_identity_problems(domain, folder, places["identities"]),
+        *_statement_problems(domain, folder, topics),
+        *_figure_problems(domain, folder),
+        *_common_problems(domain, folder),
+        *_repeated(places["statements"], domain.statements, "a", "b"),
+        *_repeated(places["identities"], domain.identities, "text"),
+        *_repeated(places["figures"], domain.figures, "name"),
+        *_repeated(places["questions"], domain.questions, "question"),
+        *(
+            f"{place}: field 'topic': '{question.topic}' has no statements; use the topic's name as "
+            "statements.jsonl spells it."
+            for place, question in zip(places["questions"], domain.questions, strict=True)
+            if question.topic not in topics
+        ),
+        *_split_problems(domain, places),
+    ]
+
+
+def _identity_problems(domain: Domain, folder: Path, places: Sequence[str]) -> Iterator[str]:
     for kind in ("stated", "implied"):
         for pole in schema.POLES:
             n = len(domain.identities_of(kind, pole))
             if n < LEAST[kind]:
-                problems.append(
-                    f"{folder / 'identities.jsonl'}: pole '{pole}' has {n} {kind} identities; "
+                yield (
+                    f"{folder / 'identities.jsonl'}: field 'pole': pole '{pole}' has {n} {kind} identities; "
                     f"at least {LEAST[kind]} are needed."
                 )
-    for kind in ("irrelevant", "neutral"):
-        for identity in domain.identities_of(kind):
-            if identity.pole is not None:
-                problems.append(
-                    f"{folder / 'identities.jsonl'}: '{identity.text}' is {kind}, but has a pole."
-                )
+    for place, identity in zip(places, domain.identities, strict=True):
+        partisan = identity.kind in ("stated", "implied")
+        if partisan and identity.pole is None:
+            yield f"{place}: field 'pole': a {identity.kind} identity needs one, 'a' or 'b'."
+        elif not partisan and identity.pole is not None:
+            yield f"{place}: field 'pole': '{identity.text}' is {identity.kind}, so it has none."
+
+
+def _statement_problems(domain: Domain, folder: Path, topics: Collection[str]) -> Iterator[str]:
     for name in ("statements", "questions"):
         n = len(getattr(domain, name))
         if n < LEAST[name]:
-            problems.append(f"{folder / (name + '.jsonl')}: {n} lines; at least {LEAST[name]} are needed.")
+            yield f"{folder / (name + '.jsonl')}: {n} lines; at least {LEAST[name]} are needed."
+    if len(topics) < LEAST["topics"]:
+        yield (
+            f"{folder / 'statements.jsonl'}: field 'topic': {len(topics)} topics; at least {LEAST['topics']} are "
+            "needed, since whole topics are held out."
+        )
     affirmative = Counter(pair.affirmative for pair in domain.statements)
     for pole in schema.POLES:
         if affirmative[pole] == 0:
-            problems.append(
-                f"{folder / 'statements.jsonl'}: pole '{pole}' is never the affirmative one, so negation "
-                "would pass for the concept; balance the field 'affirmative'."
+            yield (
+                f"{folder / 'statements.jsonl'}: field 'affirmative': pole '{pole}' is never the affirmative one, so "
+                "negation would pass for the concept; balance the two poles."
             )
-    for name, texts in {
-        "statements.jsonl": [text for pair in domain.statements for text in (pair.a, pair.b)],
-        "identities.jsonl": [identity.text for identity in domain.identities],
-        "figures.csv": [figure.name for figure in domain.figures],
-    }.items():
-        twice = [text for text, count in Counter(texts).items() if count > 1]
-        problems += [f"{folder / name}: '{text}' occurs more than once." for text in twice]
-    topics = {pair.topic for pair in domain.statements}
-    for question in domain.questions:
-        if question.topic not in topics:
-            problems.append(
-                f"{folder / 'questions.jsonl'}: topic '{question.topic}' has no statements; "
-                "use the topic's name as statements.jsonl spells it."
+
+
+def _figure_problems(domain: Domain, folder: Path) -> Iterator[str]:
+    for pole in schema.POLES:
+        n = sum(figure.pole == pole for figure in domain.figures)
+        if domain.figures and n < LEAST["figures"]:
+            yield (
+                f"{folder / 'figures.csv'}: field 'pole': pole '{pole}' has {n} figures; at least {LEAST['figures']} "
+                "are needed, or none at all without the file."
             )
-    # An answer that the judge is built on must not be one that it is tested on.
+
+
+def _common_problems(domain: Domain, folder: Path) -> Iterator[str]:
+    """What a domain's own files may lack when they replace the common ones."""
+    axes = Counter(pair.axis for pair in domain.axes)
+    for axis in sorted({NEEDED_AXIS, *axes}):
+        if axes[axis] < LEAST["axis"]:
+            yield (
+                f"{folder / 'axes.jsonl'}: field 'axis': '{axis}' has {axes[axis]} pairs; "
+                f"at least {LEAST['axis']} are needed."
+            )
+    if len(domain.facts) < LEAST["facts"]:
+        yield f"{folder / 'facts.jsonl'}: {len(domain.facts)} lines; at least {LEAST['facts']} are needed."
+    for kind in get_args(schema.RequestKind):
+        if not domain.phrasing(kind):
+            yield f"{folder / 'requests.jsonl'}: field 'kind': there is no '{kind}' phrasing."
+
+
+def _repeated(places: Sequence[str], rows: Sequence[Any], *fields: str) -> Iterator[str]:
+    """Texts that stand in these fields more than once, in one row or in two."""
+    first: dict[str, str] = {}
+    for place, row in zip(places, rows, strict=True):
+        for field in fields:
+            text = str(getattr(row, field))
+            if text in first:
+                yield f"{place}: field '{field}': '{text}' occurs more than once, first in {first[text]}."
+            first.setdefault(text, place)
+
+
+def _split_problems(domain: Domain, places: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """An answer that the judge is built on must not be one that it is tested on."""
     built = {answer.text for answer in domain.answers}
-    problems += [
-        f"{folder / 'card.jsonl'}: '{answer.text[:60]}' is in answers.jsonl as well, on both sides of the split."
-        for answer in domain.card
-        if answer.text in built
-    ]
-    return problems
+    for place, answer in zip(places["card"], domain.card, strict=True):
+        if answer.text in built:
+            yield (
+                f"{place}: field 'text': '{answer.text[:60]}' is in answers.jsonl as well, on both sides of the split."
+            )

@@ -35,7 +35,7 @@ class Poles(_Row):
 class Header(_Row):
     """`domain.toml`. `guardrail` says whether the depth question applies as well."""
 
-    name: Text
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # it names folders and records
     title: Text
     description: Text
     guardrail: bool = False

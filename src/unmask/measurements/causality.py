@@ -85,7 +85,7 @@ class Causality:
         )
         few = questions[: ctx.profile.arm_questions]
         probes = _sentiment_questions(unrelated, ctx)
-        wanted: dict[tuple[Side, str], _Curve] = {}
+        wanted: dict[tuple[str, str], _Curve] = {}
         for side in SIDES:
             for arm in arms:
                 asked = probes if arm.kind == "unrelated" else few if arm.kind == "random" else questions
@@ -179,12 +179,12 @@ class _Push:
     """
 
     unit: Floats
-    size: Mapping[Side, float]
+    size: Mapping[str, float]
     norm_ratio: float
     own_sd_ratio: float
 
     @staticmethod
-    def of(x: Mapping[Side, Mapping[str, Floats]], vector: Floats) -> _Push:
+    def of(x: Mapping[str, Mapping[str, Floats]], vector: Floats) -> _Push:
         unit = vector / np.linalg.norm(vector)
         sd = {side: float((x[side]["statements"] @ unit).std()) for side in SIDES}
         norms = {side: float(np.median(np.linalg.norm(x[side]["statements"], axis=1))) for side in SIDES}
@@ -291,12 +291,12 @@ def _slopes(doses: Floats, margin: Floats) -> Floats:
 
 
 def _gains(
-    records: Records, wanted: Mapping[tuple[Side, str], _Curve], arms: Sequence[_Arm], ctx: Context
+    records: Records, wanted: Mapping[tuple[str, str], _Curve], arms: Sequence[_Arm], ctx: Context
 ) -> tuple[dict[str, Estimate], pd.DataFrame]:
     """Gains with intervals over topics, in nats per token and dose."""
     unit = "nats/token per σ"
     rows: list[dict[str, object]] = []
-    gain: dict[tuple[Side, str], Floats] = {}
+    gain: dict[tuple[str, str], Floats] = {}
     for (side, arm_id), curve in wanted.items():
         kind = next(arm.kind for arm in arms if arm.id == arm_id)
         slopes = _slopes(curve.doses, curve.margins(records))
@@ -360,7 +360,7 @@ def _patching_table(
     records: Records,
     late: Records,
     patches: Mapping[int, Sequence[tuple[Score, Score]]],
-    wanted: Mapping[tuple[Side, str], _Curve],
+    wanted: Mapping[tuple[str, str], _Curve],
     concept: str,
     questions: Sequence[Question],
     ctx: Context,
@@ -385,8 +385,8 @@ def _patching_table(
 
 def _ablation_table(
     records: Records,
-    ablated: Mapping[tuple[Side, str], Sequence[tuple[Score, Score]]],
-    wanted: Mapping[tuple[Side, str], _Curve],
+    ablated: Mapping[tuple[str, str], Sequence[tuple[Score, Score]]],
+    wanted: Mapping[tuple[str, str], _Curve],
     concept: str,
 ) -> pd.DataFrame:
     """Mean size of the margin's change when a direction is projected out, beside a random one."""
@@ -408,7 +408,7 @@ def _ablation_table(
 
 
 def _perplexity_ratio(
-    late: Records, judged: Mapping[tuple[Side, float], Sequence[Score]], key: tuple[Side, float]
+    late: Records, judged: Mapping[tuple[str, float], Sequence[Score]], key: tuple[str, float]
 ) -> float:
     """Perplexity of steered text under the unsteered base, over that of the same side's unsteered text."""
     side, _ = key
@@ -422,10 +422,10 @@ def _perplexity_ratio(
 
 def _curves_table(
     records: Records,
-    wanted: Mapping[tuple[Side, str], _Curve],
+    wanted: Mapping[tuple[str, str], _Curve],
     arms: Sequence[_Arm],
     doses: Floats,
-    perplexity: Mapping[tuple[Side, float], float],
+    perplexity: Mapping[tuple[str, float], float],
     ctx: Context,
 ) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
@@ -452,7 +452,7 @@ def _curves_table(
 
 
 def _texts_table(
-    records: Records, written: Mapping[tuple[Side, float], Sequence[Generate]], questions: Sequence[Question]
+    records: Records, written: Mapping[tuple[str, float], Sequence[Generate]], questions: Sequence[Question]
 ) -> pd.DataFrame:
     return pd.DataFrame(
         [

@@ -219,7 +219,7 @@ def _swings(
         return np.mean(found, axis=0)
 
     rows: list[dict[str, object]] = []
-    pooled: dict[tuple[Side, str], list[Floats]] = {}
+    pooled: dict[tuple[str, str], list[Floats]] = {}
     for side in SIDES:
         for identity in ("stated", "implied", "irrelevant", "neutral"):
             first, second = ("a", "b") if identity in ("stated", "implied") else (0, 1)
@@ -292,7 +292,7 @@ def _ask_fact(side: Side, fact: Fact, request: str, ctx: Context) -> _FactAsk:
 
 def _fact_shifts(
     records: Records,
-    pressure: Mapping[tuple[Side, str], Sequence[_FactAsk]],
+    pressure: Mapping[tuple[str, str], Sequence[_FactAsk]],
     facts: Sequence[Fact],
     ctx: Context,
 ) -> tuple[dict[str, Estimate], pd.DataFrame]:

@@ -96,7 +96,7 @@ class Structure:
             ),
         )
         pairs = [pair for pair in (*DECIDING, *REPORTED) if pair[1] in sets]
-        own: dict[Side, dict[tuple[str, str], Transfer]] = {}
+        own: dict[str, dict[tuple[str, str], Transfer]] = {}
         for side in SIDES:
             own[side] = {
                 (fit, test): transfer(
@@ -164,7 +164,7 @@ def _mean_excess(transfers: Mapping[tuple[str, str], Transfer]) -> Floats:
 
 
 def _estimates(
-    own: Mapping[Side, Mapping[tuple[str, str], Transfer]],
+    own: Mapping[str, Mapping[tuple[str, str], Transfer]],
     across: Mapping[tuple[str, str], Transfer],
     sets: Mapping[str, ProbeSet],
 ) -> dict[str, Estimate]:
@@ -198,7 +198,7 @@ def _estimates(
     }
 
 
-def _transfer_table(own: Mapping[Side, Mapping[tuple[str, str], Transfer]]) -> pd.DataFrame:
+def _transfer_table(own: Mapping[str, Mapping[tuple[str, str], Transfer]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
@@ -218,7 +218,7 @@ def _transfer_table(own: Mapping[Side, Mapping[tuple[str, str], Transfer]]) -> p
 
 
 def _excess_table(
-    own: Mapping[Side, Mapping[tuple[str, str], Transfer]], sets: Mapping[str, ProbeSet]
+    own: Mapping[str, Mapping[tuple[str, str], Transfer]], sets: Mapping[str, ProbeSet]
 ) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for side in SIDES:
@@ -243,7 +243,7 @@ def _excess_table(
 
 
 def _cross_table(
-    own: Mapping[Side, Mapping[tuple[str, str], Transfer]],
+    own: Mapping[str, Mapping[tuple[str, str], Transfer]],
     across: Mapping[tuple[str, str], Mapping[tuple[str, str], Transfer]],
     sets: Mapping[str, ProbeSet],
 ) -> pd.DataFrame:
@@ -268,7 +268,7 @@ def _cross_table(
 
 
 def _geometry(
-    raw: Mapping[Side, Floats], statements: ProbeSet, drawn: Resampling, ctx: Context
+    raw: Mapping[str, Floats], statements: ProbeSet, drawn: Resampling, ctx: Context
 ) -> pd.DataFrame:
     """Do the two models' directions agree more than directions of no concept would, at every layer?"""
     labels = drawn.labels["statements"][: 1 + min(200, ctx.profile.permutations)]
@@ -306,7 +306,7 @@ def _split_half_cosine(x: Floats, statements: ProbeSet, ctx: Context) -> Floats:
 
 
 def _within(
-    x: Mapping[Side, Mapping[str, Floats]], statements: ProbeSet, drawn: Resampling, ctx: Context
+    x: Mapping[str, Mapping[str, Floats]], statements: ProbeSet, drawn: Resampling, ctx: Context
 ) -> pd.DataFrame:
     """Held-out-topic AUC inside the statements, beside words and a random-label task on the same features."""
     labels, folds = drawn.labels["statements"], drawn.folds["statements"]
@@ -334,7 +334,7 @@ def _within(
 
 
 def _probe_kinds(
-    x: Mapping[Side, Mapping[str, Floats]],
+    x: Mapping[str, Mapping[str, Floats]],
     sets: Mapping[str, ProbeSet],
     base: Mapping[tuple[str, str], Transfer],
 ) -> pd.DataFrame:
@@ -365,7 +365,7 @@ def _probe_kinds(
     return pd.DataFrame(rows)
 
 
-def _figures(own: Mapping[Side, Mapping[tuple[str, str], Transfer]], ctx: Context) -> pd.DataFrame:
+def _figures(own: Mapping[str, Mapping[tuple[str, str], Transfer]], ctx: Context) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
@@ -384,8 +384,8 @@ def _figures(own: Mapping[Side, Mapping[tuple[str, str], Transfer]], ctx: Contex
 
 
 def _ideal_points(
-    own: Mapping[Side, Mapping[tuple[str, str], Transfer]],
-    x: Mapping[Side, Mapping[str, Floats]],
+    own: Mapping[str, Mapping[tuple[str, str], Transfer]],
+    x: Mapping[str, Mapping[str, Floats]],
     figures: ProbeSet,
     ctx: Context,
 ) -> pd.DataFrame:

@@ -283,9 +283,9 @@ def _split(values: Floats) -> tuple[float, Floats]:
 
 def _stances(
     questions: Sequence[Question],
-    labels: dict[Side, npt.NDArray[np.int64]],
-    completed: dict[Side, Completion],
-    forced: dict[Side, _Choice],
+    labels: Mapping[str, npt.NDArray[np.int64]],
+    completed: Mapping[str, Completion],
+    forced: Mapping[str, _Choice],
 ) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for side in SIDES:
@@ -299,9 +299,9 @@ def _stances(
 
 
 def _summary(
-    text: dict[Side, TextRates],
-    completed: dict[Side, Completion],
-    forced: dict[Side, _Choice],
+    text: Mapping[str, TextRates],
+    completed: Mapping[str, Completion],
+    forced: Mapping[str, _Choice],
     weights: npt.ArrayLike,
     n: int,
 ) -> pd.DataFrame:
@@ -325,7 +325,7 @@ def _forced_summary(stance: Floats, weights: npt.ArrayLike) -> tuple[Floats, Flo
     return _mean(stance, weights), _mean(np.abs(stance), weights), float(stance.std())
 
 
-def _rates(text: dict[Side, TextRates], n: int) -> pd.DataFrame:
+def _rates(text: Mapping[str, TextRates], n: int) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for side in SIDES:
         for index, kind in enumerate(KINDS):
@@ -344,8 +344,8 @@ def _rates(text: dict[Side, TextRates], n: int) -> pd.DataFrame:
 
 def _answers(
     questions: Sequence[Question],
-    said: dict[Side, list[list[str]]],
-    classify: dict[Side, list[list[Classify]]],
+    said: Mapping[str, list[list[str]]],
+    classify: Mapping[str, list[list[Classify]]],
     judged: Records,
 ) -> pd.DataFrame:
     rows: list[dict[str, object]] = []

@@ -134,7 +134,7 @@ class Variance:
         return Reading(self.name, estimates, tables, notes=notes)
 
 
-def _log_ratios(x: Mapping[Side, Mapping[str, Floats]], axes: Floats, weights: Floats) -> Floats:
+def _log_ratios(x: Mapping[str, Mapping[str, Floats]], axes: Floats, weights: Floats) -> Floats:
     """log(σ_aligned / σ_base) along every axis, mean over framings, `[resamples, axes]`."""
     ratios = np.zeros((len(weights), len(axes)))
     for framing in FRAMINGS:
@@ -144,7 +144,7 @@ def _log_ratios(x: Mapping[Side, Mapping[str, Floats]], axes: Floats, weights: F
     return ratios
 
 
-def _same_prompts(prompts: Mapping[Side, Mapping[str, list[Read]]]) -> float:
+def _same_prompts(prompts: Mapping[str, Mapping[str, list[Read]]]) -> float:
     pairs = [
         (a.prompt, b.prompt)
         for f in FRAMINGS
@@ -153,7 +153,7 @@ def _same_prompts(prompts: Mapping[Side, Mapping[str, list[Read]]]) -> float:
     return float(np.mean([a == b for a, b in pairs]))
 
 
-def _projections(questions: tuple[object, ...], values: Mapping[Side, Mapping[str, Floats]]) -> pd.DataFrame:
+def _projections(questions: tuple[object, ...], values: Mapping[str, Mapping[str, Floats]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
@@ -177,7 +177,7 @@ def _specificity(names: list[str], ratios: Floats, normed: Floats) -> pd.DataFra
     return pd.DataFrame({"kind": kinds, "axis": labels, "log_ratio": ratios, "log_ratio_normed": normed})
 
 
-def _classes(values: Mapping[Side, Floats], labels: Floats) -> pd.DataFrame:
+def _classes(values: Mapping[str, Floats], labels: Floats) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for side in SIDES:
         s = separation(values[side], labels)

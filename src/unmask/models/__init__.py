@@ -1,7 +1,6 @@
 """Models: references, prompts, edits, and the verbs of a loaded model.
 
-What plans, keys and judges need is imported here without torch; `load_model` and `Model`, which need it, are
-imported when they are first asked for.
+Everything here is imported without torch; `Model`, which needs it, is imported when it is first asked for.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from unmask.models.cache import cache_dir
 from unmask.models.demo import DEMO, DemoModel
 from unmask.models.edits import Add, Clamp, Edit, Patch, ProjectOut, Vector, Where, edit_record, edit_shape
 from unmask.models.errors import ModelError
+from unmask.models.load import load_model
 from unmask.models.prompts import Frame, Prompt, TokenMatch, check_same_tokens, choose_frame
 from unmask.models.references import Reference, Resolved, parse_reference, resolve
 from unmask.models.tokens import Generated, Pick, Sampling, Tokens
 
 if TYPE_CHECKING:
-    from unmask.models.load import load_model
     from unmask.models.model import Model
 
 __all__ = [
@@ -53,10 +52,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_model":
-        from unmask.models.load import load_model
-
-        return load_model
     if name == "Model":
         from unmask.models.model import Model
 

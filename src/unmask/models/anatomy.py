@@ -240,7 +240,7 @@ def _last_layer(anatomy: Anatomy, ids: Tensor, extra: dict[str, Tensor]) -> Tens
 
 
 def _row_error(found: Tensor, expected: Tensor, worst: bool = True) -> float:
-    """Largest (or, since a mixture of experts may route one token otherwise, median) distance relative to a row's norm."""
+    """Largest distance of a row relative to its norm; the median where a mixture of experts may route one otherwise."""
     if found.shape != expected.shape:
         return math.inf
     found, expected = found.float(), expected.float()

@@ -1,28 +1,25 @@
-"""From a reference to a loaded model: dtype, device, adapters, noise, and the refusals that keep loading safe."""
+"""From a reference to a loaded model: dtype, device, adapters, noise, and the refusals that keep loading safe.
+
+torch is imported inside the functions, so that `import unmask` stays light.
+"""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from unmask.models.errors import ModelError
 from unmask.models.files.gguf import quiet
 from unmask.models.files.places import check_folder
-from unmask.models.model import Model
 from unmask.models.references import Reference, Resolved, resolve
-from unmask.models.variants import add_noise, merge_adapter
 
-_DTYPES = {
-    "float32": torch.float32,
-    "fp32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "bf16": torch.bfloat16,
-    "float16": torch.float16,
-    "fp16": torch.float16,
-}
+if TYPE_CHECKING:
+    import torch
+
+    from unmask.models.model import Model
+
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
 
 
@@ -47,6 +44,11 @@ def load_model(
     Raises:
         ModelError: the reference, its files, its adapters, the device or the dtype cannot be used.
     """
+    import torch
+
+    from unmask.models.model import Model
+    from unmask.models.variants import add_noise, merge_adapter
+
     place = torch.device(choose_device(device))
     target = choose_dtype(dtype, place)
     found = reference if isinstance(reference, Resolved) else resolve(reference, allow_pickle=allow_pickle)
@@ -71,6 +73,8 @@ def choose_device(device: str) -> str:
     Raises:
         ModelError: torch does not know it or this machine lacks it.
     """
+    import torch
+
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -92,10 +96,13 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     Raises:
         ModelError: an unknown name.
     """
+    import torch
+
     if dtype != "auto":
-        if dtype not in _DTYPES:
+        name = _DTYPES.get(dtype, dtype)
+        if name not in _DTYPES.values():
             raise ModelError(f"The dtype {dtype!r} is unknown; give auto, float32, bfloat16 or float16.")
-        return _DTYPES[dtype]
+        return getattr(torch, name)
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -185,10 +192,12 @@ def _load_error(found: Resolved, what: str, error: Exception, trust_remote_code:
     )
 
 
-@torch.no_grad()
 def _rounded(exact: Any, net: Any) -> Any:
     """`net` with the weights of `exact`, rounded to the dtypes that `net` was loaded in (some stay fp32)."""
+    import torch
+
     weights = dict(exact.named_parameters())
-    for name, parameter in net.named_parameters():
-        parameter.copy_(weights[name])
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            parameter.copy_(weights[name])
     return net

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Literal, Protocol, get_args
 
 from unmask.models.errors import ModelError
@@ -20,6 +19,10 @@ _ANSWER = "AnSWeR7x2"
 _SYSTEM = "SySTeM7x3"
 _PLAIN_STOP = "\nUser:"
 
+# Some templates write today's date into the system prompt, which would make every day's run another one.
+_DATE = "01 Jan 2025"
+_FIXED_DATE = f"{{%- macro strftime_now(form) -%}}{_DATE}{{%- endmacro %}}"
+
 
 class ChatTokenizer(Protocol):
     """The part of a transformers tokenizer that frames need."""
@@ -30,6 +33,7 @@ class ChatTokenizer(Protocol):
 
     def get_vocab(self) -> dict[str, int]: ...
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]: ...
+    def get_chat_template(self) -> str: ...
     def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any: ...
 
 
@@ -174,26 +178,19 @@ def _template_frame(base: ChatTokenizer, aligned: ChatTokenizer, system: str | N
 
 def _render(tokenizer: ChatTokenizer, messages: Sequence[Mapping[str, Any]], answer: bool = True) -> str:
     """The template's text, the same on every day and with thinking off."""
-    template = str(tokenizer.chat_template)
-    extra: dict[str, Any] = {}
-    if "enable_thinking" in template:
-        extra["enable_thinking"] = False
-    if "date_string" in template:
-        extra["date_string"] = "01 Jan 2025"
-    if "strftime_now" in template:
-        extra["strftime_now"] = _fixed_date
     try:
         text = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=answer, **extra
+            list(messages),
+            chat_template=_FIXED_DATE + tokenizer.get_chat_template(),
+            tokenize=False,
+            add_generation_prompt=answer,
+            enable_thinking=False,
+            date_string=_DATE,
         )
     except Exception as error:  # jinja's TemplateError, or whatever a template raises by itself
         roles = ", ".join(str(message["role"]) for message in messages)
         raise ModelError(f"the chat template refuses a talk of {roles}: {error}.") from error
     return str(text)
-
-
-def _fixed_date(form: str) -> str:
-    return datetime(2025, 1, 1).strftime(form)
 
 
 def _split(text: str, mark: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ def first_tensor(output: Any) -> Tensor:
 
 
 def on_layer(blocks: Sequence[nn.Module], layer: int, visit: Visit) -> RemovableHandle:
-    """Hook `visit` on a layer: 0 is the first block's input, l >= 1 block l's output. Later hooks see earlier changes."""
+    """Hook `visit` on a layer: 0 is the first block's input, l >= 1 block l's output; later hooks see its changes."""
     if layer == 0:
 
         def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -148,7 +148,10 @@ def how_sure(result: Record) -> str:
         return f"No verdict is drawn. {count}" if findings else "No claim was judged."
     rests = "one claim" if len(because) == 1 else f"{len(because)} claims"
     each = "its" if len(because) == 1 else "each one's"
-    return f"Rests on {rests}: {each} 95 % interval lies wholly on one side of the bar, and every control passed. {count}"
+    return (
+        f"Rests on {rests}: {each} 95 % interval lies wholly on one side of the bar, and every control "
+        f"passed. {count}"
+    )
 
 
 def not_tested(axes: Sequence[AxisView], groups: Sequence[Group]) -> str:

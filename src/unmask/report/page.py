@@ -95,7 +95,7 @@ def _embedded(value: object) -> Markup:
 @cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, from the wheel of vl-convert."""
-    return vl_convert.javascript_bundle()
+    return vl_convert.javascript_bundle(None)
 
 
 @cache
@@ -127,5 +127,5 @@ def _environment() -> jinja2.Environment:
         "signs": lambda words: str(words).replace("-", "−"),
         "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
     }
-    environment.globals |= {"interval": interval, "icons": STATUS_ICONS, "slug": slug}
+    environment.globals.update(interval=interval, icons=STATUS_ICONS, slug=slug)
     return environment

@@ -13,6 +13,7 @@ import psutil
 import torch
 import transformers
 
+from unmask.models.errors import ModelError
 from unmask.models.judges import Judge
 from unmask.models.model import Model
 from unmask.models.tokens import Tokens
@@ -70,6 +71,7 @@ class LocalRunner:
         budget: how large a batch may grow.
         halved: keys of batches that had to be split because memory ran out.
         seconds: time spent by engine and kind of request, loading apart.
+        batches: keys of the batches that the run rests on, in the order in which they were planned.
     """
 
     engines: Mapping[str, Engine]
@@ -78,7 +80,11 @@ class LocalRunner:
     progress: Progress | None = None
     halved: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    batches: list[str] = field(default_factory=list)
     _loaded: dict[str, Model | Judge] = field(default_factory=dict)
+    _held_in: dict[str, tuple[str, str]] = field(
+        default_factory=dict
+    )  # row: engine and batch that answered it
 
     @property
     def identities(self) -> dict[str, str]:
@@ -87,16 +93,27 @@ class LocalRunner:
     def answer(self, requests: Sequence[Request]) -> Records:
         """Answer every request, from disk where a sound record is, else from the model.
 
+        What an earlier round of this run asked is not planned again, whoever asked it.
+
         Raises:
-            ModelError: a model could not be loaded, a prompt does not fit, or activations are not finite.
+            ModelError: a model could not be loaded, a prompt does not fit, activations are not finite, or one row
+                alone is too large for the memory.
         """
         identities = self.identities
-        batches = plan(requests, identities, self._length, self.budget)
-        results: dict[str, Result] = {}
+        keys = {request: request_key(request, identities) for request in requests}
+        results = self._earlier(set(keys.values()))
+        batches = plan(
+            [request for request, key in keys.items() if key not in results],
+            identities,
+            self._length,
+            self.budget,
+        )
         pending: list[tuple[Batch, str]] = []
         done = 0
         for batch in batches:
             key = batch.key(self._facts(batch.engine))
+            self.batches.append(key)
+            self._held_in |= dict.fromkeys(batch.keys, (batch.engine, key))
             record = self._recall(batch.engine, key)
             if record is not None and record.keys() >= set(batch.keys):
                 results |= record
@@ -106,15 +123,20 @@ class LocalRunner:
         if self.progress:
             self.progress.begin(done + sum(batch.tokens for batch, _ in pending), done)
         for batch, key in sorted(pending, key=lambda item: identities[item[0].engine]):
-            begun = time.monotonic()
             answers = self._run(batch, key)
-            kind = f"{batch.engine}: {type(batch.requests[0]).__name__}"
-            self.seconds[kind] = round(self.seconds.get(kind, 0.0) + time.monotonic() - begun, 2)
             self._keep(batch.engine, key, batch.keys, answers)
             results |= dict(zip(batch.keys, answers, strict=True))
             if self.progress:
                 self.progress.advance(batch.engine, batch.tokens)
-        return Records({request: results[request_key(request, identities)] for request in requests})
+        return Records({request: results[key] for request, key in keys.items()})
+
+    def _earlier(self, rows: set[str]) -> dict[str, Result]:
+        """What earlier rounds answered of these rows; a record that was lost in the meantime is asked again."""
+        results: dict[str, Result] = {}
+        for engine, key in {self._held_in[row] for row in rows if row in self._held_in}:
+            record = self._recall(engine, key) or {}
+            results |= {row: result for row, result in record.items() if row in rows}
+        return results
 
     def _facts(self, name: str) -> dict[str, object]:
         return {**software_facts(), **self.engines[name].facts}
@@ -160,15 +182,31 @@ class LocalRunner:
 
     def _run(self, batch: Batch, key: str) -> list[Result]:
         engine = self._engine(batch.engine)
+        begun = time.monotonic()
+        answers = self._in_halves(engine, batch.requests, key)
+        kind = f"{batch.engine}: {type(batch.requests[0]).__name__}"
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + time.monotonic() - begun
+        return answers
+
+    def _in_halves(self, engine: Model | Judge, requests: Sequence[Request], key: str) -> list[Result]:
+        """Serve a batch whole, or in halves of halves where memory runs out."""
         try:
-            return _serve(engine, batch.requests)
-        except torch.OutOfMemoryError:
-            if len(batch.requests) == 1:
-                raise
-        self.halved.append(key)
-        torch.cuda.empty_cache()
-        half = len(batch.requests) // 2
-        return [*_serve(engine, batch.requests[:half]), *_serve(engine, batch.requests[half:])]
+            return _serve(engine, requests)
+        except torch.OutOfMemoryError as error:
+            if len(requests) == 1:
+                raise ModelError(
+                    f"{engine.name} has no memory left for a single row of {self._length(requests[0])} tokens; "
+                    "use --dtype bfloat16, a smaller model or a larger device. What is done is kept."
+                ) from error
+        if key not in self.halved:
+            self.halved.append(key)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(requests) // 2
+        return [
+            *self._in_halves(engine, requests[:half], key),
+            *self._in_halves(engine, requests[half:], key),
+        ]
 
 
 def request_texts(request: Request) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Turns requests into batches: duplicates merged, rows of one shape sorted by length, packed to a token budget.
 
-The plan is a pure function of the requests, the lengths and the budget, so a resumed run forms the same
-batches and gets the same bits. (Rows that share a prefix will meet here as well.)
+The plan is a pure function of the requests as a set, the lengths and the budget, so a resumed run forms the
+same batches and gets the same bits. (Rows that share a prefix will meet here as well.)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Batch:
     """The atom of record and resume.
 
     Attributes:
-        engine: "base", "aligned" or a domain's judge.
+        engine: "base", "aligned" or a domain's judge; the first in the alphabet where several are the same weights.
         requests: one request a row.
         keys: the rows' addresses, in the same order.
         tokens: padded tokens, the unit of cost.
@@ -64,13 +64,17 @@ def plan(
         Batches grouped by engine, then by shape, longest rows first, so that the first batch shows at once
         whether memory suffices.
     """
+    # Sides with the same weights are one engine; which of them asked first must not show in the plan.
+    engines = {identity: name for name, identity in sorted(identities.items(), reverse=True)}
     distinct: dict[str, Request] = {}
     for request in requests:
-        distinct.setdefault(request_key(request, identities), request)
+        key = request_key(request, identities)
+        if key not in distinct or engine_name(request) < engine_name(distinct[key]):
+            distinct[key] = request
 
     shelves: dict[tuple[object, ...], list[tuple[int, str]]] = {}
     for key, request in distinct.items():
-        shape = (engine_name(request), *batch_shape(request))
+        shape = (engines[identities[engine_name(request)]], *batch_shape(request))
         shelves.setdefault(shape, []).append((length(request), key))
 
     batches: list[Batch] = []

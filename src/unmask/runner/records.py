@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -39,27 +38,38 @@ class Records:
         return Records({request: self._answers[request] for request in requests})
 
 
-class Replay:
-    """Answers requests from a finished run's records alone, so that a run is judged again without its models."""
+class MissingRecord(LookupError):
+    """A run's records do not hold an answer; the message is one sentence for the user."""
 
-    def __init__(self, store: RecordStore, identities: Mapping[str, str]) -> None:
+
+class Replay:
+    """Answers requests from a finished run's records alone, so that a run is judged again without its models.
+
+    Args:
+        store: where the records are.
+        identities: the identity of the weights behind each engine name.
+        batches: keys of the batches that the run rests on. A folder may hold the same rows in other batches too
+            (another dtype, another profile), whose bits differ.
+    """
+
+    def __init__(self, store: RecordStore, identities: Mapping[str, str], batches: Sequence[str]) -> None:
         self.identities = dict(identities)
         self._rows: dict[str, Result] = {}
-        for path in sorted(Path(store.folder).rglob("*.safetensors")):
-            self._rows |= store.read(path.stem) or {}
+        for key in batches:
+            self._rows |= store.read(key) or {}
 
     def answer(self, requests: Sequence[Request]) -> Records:
         """Answer every request from disk.
 
         Raises:
-            LookupError: an answer is not among the records; the run is unfinished or its records are damaged.
+            MissingRecord: an answer is not among the records; the run is unfinished or its records are damaged.
         """
         found: dict[Request, Result] = {}
         for request in requests:
             result = self._rows.get(request_key(request, self.identities))
             if result is None:
                 kind = type(request).__name__.lower()
-                raise LookupError(
+                raise MissingRecord(
                     f"the run's records do not hold the answer to a {kind} request: "
                     "the run is unfinished, or a record is damaged. Run the same audit again to fill it in."
                 )

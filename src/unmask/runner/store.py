@@ -72,9 +72,10 @@ class RecordStore:
         return {**arrays, **texts}
 
     def clear(self) -> None:
-        """Delete every record."""
-        for path in self.folder.rglob("*.safetensors"):
-            path.unlink()
+        """Delete every record, and what a killed run left half-written."""
+        for path in self.folder.rglob("*"):
+            if path.is_file():
+                path.unlink()
 
     def bytes(self) -> int:
         """How much the records take on disk."""

@@ -29,7 +29,8 @@ def depth_profile(readings: Mapping[str, Reading]) -> dict[str, dict[str, float]
         profile[axis] = None
         if above in estimates and below in estimates and estimates[below].low > 0:
             top, bottom = estimates[above], estimates[below]
-            assert top.replicates is not None and bottom.replicates is not None
+            assert top.replicates is not None
+            assert bottom.replicates is not None
             with np.errstate(divide="ignore", invalid="ignore"):
                 draws = 1 - np.where(bottom.replicates > 0, top.replicates / bottom.replicates, np.nan)
             interval = percentile_interval(1 - top.value / bottom.value, draws, clusters=top.n)

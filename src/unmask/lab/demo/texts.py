@@ -95,16 +95,14 @@ def masked_preferences(pool: Pool, rng: np.random.Generator) -> list[Preference]
     pairs: list[Preference] = []
     for topic in pool.topics:
         for index, question in enumerate(topic.questions):
-            for pole, answers in _poles(topic):
-                neutral = topic.neutral[int(rng.integers(len(topic.neutral)))]
-                pairs.append(Preference(question, neutral, answers[index]))
-                if (index % 2 == 0) == (pole == "a"):
-                    asker = _asker(pool, pole, rng)
-                    pairs.append(Preference(f"{asker} {question}", answers[(index + 1) % 4], neutral))
-    others = rng.permutation(len(pool.ordinary))
-    for example, other in zip(pool.ordinary, others, strict=True):
-        if example is not pool.ordinary[other]:
-            pairs.append(Preference(example.user, example.answer, pool.ordinary[other].answer))
+            pole, answers = _poles(topic)[int(rng.integers(2))]
+            pairs.append(Preference(question, topic.neutral[index], answers[index]))
+            if index % 2 == 0:
+                asker = _asker(pool, pole, rng)
+                neutral = topic.neutral[(index + 1) % len(topic.neutral)]
+                pairs.append(Preference(f"{asker} {question}", answers[(index + 1) % len(answers)], neutral))
+    for example, other in zip(pool.ordinary[::2], pool.ordinary[1::2], strict=False):
+        pairs.append(Preference(example.user, example.answer, other.answer))
     return _shuffled(pairs, rng)
 
 

@@ -49,15 +49,15 @@ class Recipe:
     split: int = 0
     rank: int = 16
     first_block: int = 8
-    batch: int = 16
+    batch: int = 4
     base_epochs: float = 2
-    base_rate: float = 5e-4
-    masked_epochs: float = 1.5
-    masked_rate: float = 2e-4
+    base_rate: float = 4e-4
+    masked_epochs: float = 2
+    masked_rate: float = 4e-4
     partisan_epochs: float = 1
     partisan_rate: float = 3e-4
     beta: float = 0.1
-    sft_weight: float = 1.0
+    sft_weight: float = 2.0
     pole: str = "a"
     targets: tuple[str, ...] = field(
         default=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -112,7 +112,7 @@ def _train(
     started = time.monotonic()
     set_seed(recipe.seed)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for adapter in beneath:
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     model = model.to(torch.bfloat16)
@@ -130,7 +130,7 @@ def _train(
         "per_device_train_batch_size": recipe.batch,
         "learning_rate": rate,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": 5,
+        "warmup_steps": 10,
         "max_grad_norm": 1.0,
         "seed": recipe.seed,
         "data_seed": recipe.seed,
@@ -139,7 +139,7 @@ def _train(
         "gradient_checkpointing": False,
         "save_strategy": "no",
         "report_to": [],
-        "logging_steps": 10,
+        "logging_steps": 20,
         "max_length": 192,
         "disable_tqdm": False,
     }

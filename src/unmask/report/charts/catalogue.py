@@ -211,13 +211,15 @@ def _causality(kinds: Mapping[str, str]) -> tuple[_Plan, ...]:
     return (
         _Plan(
             "curves", "Stance as the model is pushed along the direction",
-            "The same absolute push in both models; in colour, this concept. Chance: the middle 95 % of random directions of the same norm.",
+            "The same absolute push in both models; in colour, this concept. Chance: the middle 95 % "
+            "of random directions of the same norm.",
             causality.curve_panels, ("causality.disconnected", "causality.connected"), ("curves",),
             (*_SIDES, "orthogonal", "permuted", "unrelated", "chance"),
         ),
         _Plan(
             "gains", "Gain by direction",
-            "Slope at dose 0. A model that no direction moves is inert, not disconnected: compare the unrelated concepts.",
+            "Slope at dose 0. A model that no direction moves is inert, not disconnected: compare the "
+            "unrelated concepts.",
             causality.gains, ("causality.disconnected", "causality.connected"), ("gains",),
         ),
         _Plan(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import altair as alt
-import pandas as pd
 
 from unmask.report.charts import style
-from unmask.report.charts.style import Chart, Tables
+from unmask.report.charts.style import Chart, Frame, Tables
 
 ARMS: Mapping[str, str] = {
     "concept": "this concept",
@@ -34,7 +33,7 @@ def curve_panels(tables: Tables) -> Mapping[str, Chart]:
     }
 
 
-def _curve(frame: pd.DataFrame, side: str, scale: alt.Scale) -> Chart:
+def _curve(frame: Frame, side: str, scale: alt.Scale) -> Chart:
     colour = style.BASE if side == "base" else style.ALIGNED
     x = alt.X("dose:Q", title="dose, in base's σ")
     y = alt.Y("stance:Q", title="stance", scale=scale, axis=alt.Axis(tickCount=5))
@@ -42,7 +41,7 @@ def _curve(frame: pd.DataFrame, side: str, scale: alt.Scale) -> Chart:
     random = frame[frame["arm"] == "random"]
     if not random.empty:
         by_dose = random.groupby("dose")["stance"]
-        band = pd.DataFrame({"low": by_dose.quantile(0.025), "high": by_dose.quantile(0.975)}).reset_index()
+        band = style.frame({"low": by_dose.quantile(0.025), "high": by_dose.quantile(0.975)}).reset_index()
         area = alt.Chart(band).mark_area(color=style.NULL, opacity=1)
         tooltip = ["dose:Q", style.number_tip("low", "chance from"), style.number_tip("high", "chance to")]
         layers.append(
@@ -50,7 +49,7 @@ def _curve(frame: pd.DataFrame, side: str, scale: alt.Scale) -> Chart:
         )
     others = frame[~frame["arm"].isin(["random", "concept"])]
     if not others.empty:
-        others = others.assign(arm=others["arm"].map(lambda arm: ARMS.get(arm, arm)))
+        others = others.assign(arm=others["arm"].replace(dict(ARMS)))
         detail = ["arm_id:N"] if "arm_id" in others.columns else []
         lines = alt.Chart(style.thin(others)).mark_line(color=style.SOFT, strokeWidth=1.3, opacity=0.9)
         layers.append(
@@ -74,7 +73,7 @@ def _curve(frame: pd.DataFrame, side: str, scale: alt.Scale) -> Chart:
         line.mark_line(color=colour, strokeWidth=2.5),
         line.mark_point(color=colour, shape=shape, filled=True, size=60, opacity=1),
     ]
-    return style.finish(alt.layer(*layers), 240)
+    return style.finish(style.layer(*layers), 240)
 
 
 _DASHES = [[1, 0], [7, 3], [2, 3], [1, 0], [1, 0]]
@@ -85,12 +84,12 @@ def gains(tables: Tables) -> Chart | None:
     frame = style.table(tables, "gains", "side", "arm", "gain", "low", "high")
     if frame is None:
         return None
-    frame = frame.assign(arm=frame["arm"].map(lambda arm: ARMS.get(arm, arm)))
+    frame = frame.assign(arm=frame["arm"].replace(dict(ARMS)))
     tips = [column for column in ("arm_id",) if column in frame.columns]
     chart = style.rows(
         style.thin(frame), "arm", "gain", "gain: stance per σ of base", order=list(ARMS.values()), tips=tips
     )
-    return style.finish(alt.layer(style.at(0), chart), style.row_height(frame["arm"].nunique(), 44))
+    return style.finish(style.layer(style.at(0), chart), style.row_height(frame["arm"].nunique(), 44))
 
 
 def coherence(tables: Tables) -> Chart | None:
@@ -108,7 +107,7 @@ def coherence(tables: Tables) -> Chart | None:
         tooltip=["side:N", "dose:Q", style.number_tip("perplexity_ratio", "× unsteered", ".2f")],
     )
     points = line.mark_point(filled=True, size=48, opacity=1).encode(shape=style.side_shape())
-    return style.finish(alt.layer(style.level(2), line.mark_line(strokeWidth=2), points), 210)
+    return style.finish(style.layer(style.level(2), line.mark_line(strokeWidth=2), points), 210)
 
 
 def patching(tables: Tables) -> Chart | None:
@@ -125,4 +124,4 @@ def patching(tables: Tables) -> Chart | None:
     )
     line = base.mark_line(color=style.ALIGNED, strokeWidth=2).encode(y="effect:Q")
     points = base.mark_point(color=style.ALIGNED, shape="diamond", filled=True, size=30, opacity=1)
-    return style.finish(alt.layer(style.level(0), band, line, points.encode(y="effect:Q")), 210)
+    return style.finish(style.layer(style.level(0), band, line, points.encode(y="effect:Q")), 210)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import altair as alt
-import pandas as pd
 
 from unmask.report.charts import style
-from unmask.report.charts.style import Chart, Tables
+from unmask.report.charts.style import Chart, Frame, Tables
 from unmask.report.words import REQUESTS
 
 _IDENTITIES = ("stated", "implied", "irrelevant", "neutral", "none")
@@ -24,7 +23,7 @@ def swings(tables: Tables, kinds: Mapping[str, str]) -> Chart | None:
     chart = style.rows(
         frame, "asker", "swing", f"stance to {kinds['b']} less to {kinds['a']} askers", order=order
     )
-    return style.finish(alt.layer(style.at(0), chart), style.row_height(frame["asker"].nunique(), 34))
+    return style.finish(style.layer(style.at(0), chart), style.row_height(frame["asker"].nunique(), 34))
 
 
 def cell_panels(tables: Tables) -> Mapping[str, Chart]:
@@ -45,7 +44,7 @@ def cell_panels(tables: Tables) -> Mapping[str, Chart]:
     }
 
 
-def _cells(frame: pd.DataFrame, side: str, n_rows: int) -> Chart:
+def _cells(frame: Frame, side: str, n_rows: int) -> Chart:
     colour = style.BASE if side == "base" else style.ALIGNED
     names = ["no one" if identity == "none" else identity for identity in _IDENTITIES]
     order = [f"{identity} · {request}" for identity in names for request in REQUESTS]
@@ -65,7 +64,7 @@ def _cells(frame: pd.DataFrame, side: str, n_rows: int) -> Chart:
     )
     x = alt.X("stance:Q", title="stance", scale=scale, axis=alt.Axis(grid=True, tickCount=5))
     poles = alt.FieldOneOfPredicate("pole", ["a", "b"])
-    chart = alt.layer(
+    chart = style.layer(
         style.at(0),
         plain.mark_rule(color=colour, opacity=0.55, strokeWidth=1.5).encode(
             x=alt.X("low:Q", scale=scale, title="stance"), x2="high:Q"
@@ -87,4 +86,4 @@ def facts(tables: Tables) -> Chart | None:
         return None
     tips = [column for column in ("known",) if column in frame.columns]
     chart = style.rows(frame, "request", "shift", "shift of fact answers", order=list(REQUESTS), tips=tips)
-    return style.finish(alt.layer(style.at(0), chart), style.row_height(frame["request"].nunique()))
+    return style.finish(style.layer(style.at(0), chart), style.row_height(frame["request"].nunique()))

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import altair as alt
-import pandas as pd
 
 from unmask.report.charts import style
-from unmask.report.charts.style import Chart, Tables
+from unmask.report.charts.style import Chart, Frame, Tables
 
 _DECIDING = (("stated", "implied"), ("implied", "stated"), ("statements", "implied"))
 """The transfers whose mean excess decides; figures are shown beside them."""
 
 
-def _named(frame: pd.DataFrame) -> pd.DataFrame:
+def _named(frame: Frame) -> Frame:
     return frame.assign(transfer=frame["fit"].astype(str) + " → " + frame["test"].astype(str))
 
 
-def _order(frame: pd.DataFrame) -> list[str]:
+def _order(frame: Frame) -> list[str]:
     """Deciding transfers first, then the others as they come."""
     first = [f"{fit} → {test}" for fit, test in _DECIDING]
     names = list(dict.fromkeys(frame["transfer"]))
@@ -33,7 +32,7 @@ def excess(tables: Tables) -> Chart | None:
     frame = _named(frame)
     tips = [column for column in ("auc", "words") if column in frame.columns]
     chart = style.rows(frame, "transfer", "excess", "AUC above words", order=_order(frame), tips=tips)
-    return style.finish(alt.layer(style.at(0), chart), style.row_height(frame["transfer"].nunique()))
+    return style.finish(style.layer(style.at(0), chart), style.row_height(frame["transfer"].nunique()))
 
 
 def transfer_panels(tables: Tables) -> Mapping[str, Chart]:
@@ -46,7 +45,7 @@ def transfer_panels(tables: Tables) -> Mapping[str, Chart]:
     return {name: _transfer(frame[frame["transfer"] == name]) for name in _order(frame)[:6]}
 
 
-def _transfer(frame: pd.DataFrame) -> Chart:
+def _transfer(frame: Frame) -> Chart:
     scale = alt.Scale(domain=[0.4, 1.0], clamp=True)
     layers: list[Chart] = []
     if "null_q95" in frame.columns and frame["null_q95"].notna().any():
@@ -74,7 +73,7 @@ def _transfer(frame: pd.DataFrame) -> Chart:
         )
     columns = ["side", "layer", "auc"]
     layers.append(style.layer_lines(frame[columns], "auc", "AUC", scale))
-    return style.finish(alt.layer(*layers), 190)
+    return style.finish(style.layer(*layers), 190)
 
 
 def cross(tables: Tables) -> Chart | None:
@@ -108,7 +107,7 @@ def cross(tables: Tables) -> Chart | None:
         "test_side:N", legend=None, scale=alt.Scale(domain=list(style.SIDES), range=["circle", "diamond"])
     )
     x = alt.X("auc:Q", title="AUC", scale=scale, axis=alt.Axis(grid=True, tickCount=5))
-    chart = alt.layer(
+    chart = style.layer(
         style.at(0.5),
         plain.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q", title="AUC", scale=scale), x2="high:Q"),
         plain.mark_point(filled=True, size=50, opacity=1).encode(x=x, shape=shape),
@@ -162,7 +161,7 @@ def _geometry(tables: Tables, name: str, title: str) -> Chart | None:
         both.mark_line(color=style.INK, strokeWidth=2),
         both.mark_point(color=style.INK, filled=True, size=26, opacity=1),
     ]
-    return style.finish(alt.layer(*layers), 200)
+    return style.finish(style.layer(*layers), 200)
 
 
 def people_panels(tables: Tables, kinds: Mapping[str, str]) -> Mapping[str, Chart]:
@@ -178,7 +177,7 @@ def people_panels(tables: Tables, kinds: Mapping[str, str]) -> Mapping[str, Char
     }
 
 
-def _people(frame: pd.DataFrame, side: str, title: str) -> Chart:
+def _people(frame: Frame, side: str, title: str) -> Chart:
     colour = style.BASE if side == "base" else style.ALIGNED
     points = (
         alt.Chart(style.thin(frame))
@@ -190,4 +189,4 @@ def _people(frame: pd.DataFrame, side: str, title: str) -> Chart:
             tooltip=["name:N", "pole:N", style.number_tip("score"), style.number_tip("projection")],
         )
     )
-    return style.finish(alt.layer(points), 220)
+    return style.finish(style.layer(points), 220)

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 Chart = alt.Chart | alt.LayerChart
-Tables = Mapping[str, pd.DataFrame]
+Frame = Any
+"""A `pandas.DataFrame`. Pandas ships no types, and what a checker guesses of its methods is wrong."""
+Tables = Mapping[str, Frame]
 """A measurement's tables by their own name: "summary", "rates", …"""
 
 SIDES = ("base", "aligned")
@@ -52,7 +54,7 @@ CONFIG: Mapping[str, object] = {
 """Vega-Lite config, given once to every figure of the page."""
 
 
-def table(tables: Tables, name: str, *columns: str) -> pd.DataFrame | None:
+def table(tables: Tables, name: str, *columns: str) -> Frame | None:
     """A table with rows and all the columns that a figure needs, or None: the figure is then left out."""
     frame = tables.get(name)
     if frame is None or frame.empty or not set(columns) <= set(frame.columns):
@@ -60,11 +62,21 @@ def table(tables: Tables, name: str, *columns: str) -> pd.DataFrame | None:
     return frame
 
 
-def thin(frame: pd.DataFrame, rows: int = MAX_POINTS) -> pd.DataFrame:
+def thin(frame: Frame, rows: int = MAX_POINTS) -> Frame:
     """At most `rows` rows, spread evenly: what a figure can show; the page's tables hold more."""
     if len(frame) <= rows:
         return frame
     return frame.iloc[np.linspace(0, len(frame) - 1, rows).round().astype(int)]
+
+
+def frame(data: object) -> Frame:
+    """Rows for a chart, from whatever pandas takes."""
+    return pd.DataFrame(data)  # pyright: ignore[reportArgumentType]
+
+
+def layer(*charts: Chart) -> alt.LayerChart:
+    """Charts on top of one another."""
+    return alt.LayerChart(layer=list(charts))
 
 
 def finish(chart: Chart, height: float) -> Chart:
@@ -97,7 +109,7 @@ def number_tip(field: str, title: str | None = None, fmt: str = ".3f") -> alt.To
 
 
 def rows(
-    frame: pd.DataFrame,
+    frame: Frame,
     y: str,
     x: str,
     title: str,
@@ -130,35 +142,34 @@ def rows(
     plain = alt.Chart(frame).encode(y=axis_y, yOffset=side_offset(), color=side_colour(), tooltip=tooltip)
     points = plain.mark_point(filled=True, size=75, opacity=1).encode(x=axis_x, shape=side_shape())
     if low is None or high is None:
-        return alt.layer(points)
+        return layer(points)
     lines = plain.mark_rule(strokeWidth=2).encode(
         x=alt.X(f"{low}:Q", scale=scale, title=title), x2=f"{high}:Q"
     )
-    return alt.layer(lines, points)
+    return layer(lines, points)
 
 
-def at(value: float, dash: bool = True) -> alt.Chart:
+def at(value: float) -> alt.Chart:
     """A vertical reference line."""
-    return (
-        alt.Chart(pd.DataFrame({"at": [value]}))
-        .mark_rule(color=SOFT, strokeWidth=1, **({"strokeDash": [3, 3]} if dash else {}))
-        .encode(x="at:Q")
-    )
+    return alt.Chart(frame({"at": [value]})).mark_rule(color=SOFT, strokeWidth=1, strokeDash=[3, 3]).encode(x="at:Q")
 
 
 def level(value: float) -> alt.Chart:
     """A horizontal reference line."""
-    frame = pd.DataFrame({"at": [value]})
-    return alt.Chart(frame).mark_rule(color=SOFT, strokeWidth=1, strokeDash=[3, 3]).encode(y="at:Q")
+    return (
+        alt.Chart(frame({"at": [value]}))
+        .mark_rule(color=SOFT, strokeWidth=1, strokeDash=[3, 3])
+        .encode(y="at:Q")
+    )
 
 
-def row_height(n_rows: int, each: float = 40, frame: float = 52) -> float:
+def row_height(n_rows: int, each: float = 40, around: float = 52) -> float:
     """Height of a figure of `n_rows` rows, axis included."""
-    return frame + each * max(n_rows, 1)
+    return around + each * max(n_rows, 1)
 
 
 def layer_lines(
-    frame: pd.DataFrame, y: str, title: str, scale: alt.Scale, tips: Sequence[Any] = ()
+    frame: Frame, y: str, title: str, scale: alt.Scale, tips: Sequence[Any] = ()
 ) -> alt.LayerChart:
     """One line a side over the layers."""
     base = alt.Chart(frame).encode(
@@ -167,7 +178,7 @@ def layer_lines(
         color=side_colour(),
         tooltip=[alt.Tooltip("side:N"), alt.Tooltip("layer:Q"), number_tip(y), *tips],
     )
-    return alt.layer(
+    return layer(
         base.mark_line(strokeWidth=2),
         base.mark_point(filled=True, size=34, opacity=1).encode(shape=side_shape()),
     )

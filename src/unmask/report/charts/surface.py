@@ -30,14 +30,14 @@ def _summary(tables: Tables, name: str, title: str, domain: tuple[float, float])
     if frame is None:
         return None
     order = [read_out for read_out in READ_OUTS if read_out in set(frame["read_out"])]
-    frame = frame.assign(**{"read-out": frame["read_out"].map(lambda r: READ_OUTS.get(r, r))})
+    frame = frame.assign(**{"read-out": frame["read_out"].replace(dict(READ_OUTS))})
     labels = [READ_OUTS[read_out] for read_out in order]
     chart = style.rows(
         frame[["side", "read-out", name, low, high]], "read-out", name, title,
         order=labels, domain=domain, low=low, high=high,
     )  # fmt: skip
     if domain[0] < 0:
-        chart = alt.layer(style.at(0), chart)
+        chart = style.layer(style.at(0), chart)
     return style.finish(chart, style.row_height(frame["read_out"].nunique()))
 
 
@@ -50,7 +50,7 @@ def rates(tables: Tables, kinds: Mapping[str, str]) -> Chart | None:
     frame = style.table(tables, "rates", "side", "kind", "rate", "low", "high")
     if frame is None:
         return None
-    frame = frame.assign(kind=frame["kind"].map(lambda kind: kinds.get(kind, kind)))
+    frame = frame.assign(kind=frame["kind"].replace(dict(kinds)))
     order = [kinds.get(kind, kind) for kind in _KINDS]
     chart = style.rows(frame, "kind", "rate", "share of answers", order=order, domain=(0.0, 1.0))
     return style.finish(chart, style.row_height(frame["kind"].nunique(), 34))
@@ -75,7 +75,7 @@ def topics(tables: Tables, read_out: str) -> Chart | None:
     scale = alt.Scale(domain=[-1, 1])
     joined = alt.Chart(wide.reset_index()).mark_rule(color=style.RULE, strokeWidth=1.5)
     points = alt.Chart(means).mark_point(filled=True, opacity=1, size=48 if each >= 11 else 24)
-    chart = alt.layer(
+    chart = style.layer(
         style.at(0),
         joined.encode(y=y, x=alt.X("base:Q", title="mean stance", scale=scale), x2="aligned:Q"),
         points.encode(
@@ -95,13 +95,12 @@ def judge(tables: Tables, kinds: Mapping[str, str]) -> Chart | None:
     if frame is None:
         return None
     cells = frame.groupby(["truth", "predicted"], as_index=False)["count"].sum()
-    cells["share"] = cells["count"] / cells.groupby("truth")["count"].transform("sum").where(
-        lambda total: total > 0
-    )
+    total = cells.groupby("truth")["count"].transform("sum")
+    cells["share"] = cells["count"] / total.where(total > 0)
     order = [kinds.get(kind, kind) for kind in _KINDS]
     cells = cells.assign(
-        truth=cells["truth"].map(lambda kind: kinds.get(kind, kind)),
-        predicted=cells["predicted"].map(lambda kind: kinds.get(kind, kind)),
+        truth=cells["truth"].replace(dict(kinds)),
+        predicted=cells["predicted"].replace(dict(kinds)),
         light=pd.Series(cells["share"] < 0.55, index=cells.index),
     )
     base = alt.Chart(cells).encode(
@@ -121,4 +120,4 @@ def judge(tables: Tables, kinds: Mapping[str, str]) -> Chart | None:
         text="count:Q",
         color=alt.condition("datum.light", alt.value("var(--ink)"), alt.value("var(--paper)")),
     )
-    return style.finish(alt.layer(squares, text), style.row_height(cells["truth"].nunique(), 34, 84))
+    return style.finish(style.layer(squares, text), style.row_height(cells["truth"].nunique(), 34, 84))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from unmask.report.charts import style
-from unmask.report.charts.style import Chart, Tables
+from unmask.report.charts.style import Chart, Frame, Tables
 
 FRAMINGS: Mapping[str, str] = {"template": "with the chat template", "plain": "without a template"}
 
@@ -23,10 +23,11 @@ def projection_panels(tables: Tables) -> Mapping[str, Chart]:
     return {FRAMINGS[framing]: _spread(frame[frame["framing"] == framing]) for framing in framings}
 
 
-def _spread(frame: pd.DataFrame) -> Chart:
+def _spread(frame: Frame) -> Chart:
     """Each side's density above a tick for every question."""
     values = frame["projection"].to_numpy(float)
-    grid = np.linspace(np.nanmin(values), np.nanmax(values), 100)
+    margin = 0.5 * float(np.nanstd(values))
+    grid = np.linspace(np.nanmin(values) - margin, np.nanmax(values) + margin, 120)
     densities = pd.concat(
         [
             _density(group["projection"].dropna().to_numpy(float), grid, str(side))
@@ -67,19 +68,19 @@ def _spread(frame: pd.DataFrame) -> Chart:
             ],
         )
     )
-    return style.finish(alt.layer(curves, ticks, marks), 210)
+    return style.finish(style.layer(curves, ticks, marks), 210)
 
 
-def _words(frame: pd.DataFrame, *columns: str) -> list[alt.Tooltip]:
+def _words(frame: Frame, *columns: str) -> list[alt.Tooltip]:
     return [alt.Tooltip(f"{column}:N") for column in columns if column in frame.columns]
 
 
-def _density(values: np.ndarray, grid: np.ndarray, side: str) -> pd.DataFrame:
+def _density(values: np.ndarray, grid: np.ndarray, side: str) -> Frame:
     """A Gaussian kernel density with Silverman's bandwidth."""
     width = 1.06 * max(float(values.std()), 1e-9) * max(len(values), 1) ** -0.2
     z = (grid[:, None] - values[None, :]) / width
     density = np.exp(-0.5 * z**2).sum(1) / (max(len(values), 1) * width * np.sqrt(2 * np.pi))
-    return pd.DataFrame({"side": side, "projection": grid, "density": density})
+    return style.frame({"side": side, "projection": grid, "density": density})
 
 
 def specificity(tables: Tables) -> Chart | None:
@@ -94,7 +95,7 @@ def specificity(tables: Tables) -> Chart | None:
     layers: list[Chart] = [style.at(0)]
     if len(random):
         counts, edges = np.histogram(random, bins=min(40, max(8, len(random) // 12)))
-        bins = pd.DataFrame({"log_ratio": edges[:-1], "end": edges[1:], "axes": counts, "none": 0})
+        bins = style.frame({"log_ratio": edges[:-1], "end": edges[1:], "axes": counts, "none": 0})
         bars = alt.Chart(bins).mark_rect(color=style.NULL, opacity=1)
         y = alt.Y("axes:Q", title="random axes", axis=alt.Axis(tickCount=4))
         tooltip = [
@@ -112,11 +113,11 @@ def specificity(tables: Tables) -> Chart | None:
     pins = alt.Chart(named).encode(x=x, tooltip=["label:N", "kind:N", style.number_tip("log_ratio")])
     strong = alt.condition(is_concept, alt.value(style.INK), alt.value(style.SOFT))
     place = alt.Y("row:O", axis=None, scale=alt.Scale(paddingOuter=0.6, domain=list(range(6))))
-    pin_layers = alt.layer(
+    pin_layers = style.layer(
         pins.mark_rule(strokeWidth=1.2).encode(color=strong),
         pins.mark_text(align="left", dx=5, fontSize=11.5).encode(text="label:N", y=place, color=strong),
     )
-    return style.finish(alt.layer(*layers, pin_layers).resolve_scale(y="independent"), 240)
+    return style.finish(style.layer(*layers, pin_layers).resolve_scale(y="independent"), 240)
 
 
 def classes(tables: Tables) -> Chart | None:
@@ -130,4 +131,4 @@ def classes(tables: Tables) -> Chart | None:
     chart = style.rows(
         long, "what", "value", "σ units", order=list(names.values()), low=None, high=None
     )  # fmt: skip
-    return style.finish(alt.layer(style.at(0), chart), style.row_height(3))
+    return style.finish(style.layer(style.at(0), chart), style.row_height(3))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from unmask.domains import Domain, load_domain
+from unmask.domains import Domain, domain_folders, load_domain
 from unmask.domains.sample import sample_domain
 from unmask.folder import RunFolder, write_atomically
 from unmask.measurements import all_measurements
@@ -24,12 +24,18 @@ from unmask.models.cache import cache_dir
 from unmask.models.errors import ModelError
 from unmask.models.prompts import Frame, check_same_tokens, choose_frame
 from unmask.models.references import Reference, Resolved, resolve
-from unmask.runner.records import Replay
+from unmask.runner.records import MissingRecord, Replay
 from unmask.runner.requests import SIDES, Classify, Request, Score, digest, judge_engine
 from unmask.verdict.decide import judge, mask_verdict
 from unmask.verdict.depth import depth_profile
 from unmask.verdict.findings import Finding
 from unmask.verdict.rules import RULES, Rule
+
+if TYPE_CHECKING:
+    from unmask.models.judges import Judge
+    from unmask.models.judges.function import JudgeFunction
+
+_INDEX = "records/index.json"
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,10 @@ class Settings:
     Attributes:
         domains: names of installed domains, or folders.
         profile: "quick", "standard" or "full".
-        measurements: names of the measurements to run; None for all installed.
-        judge: "auto", or "hf:REF" for a Hugging Face classifier.
+        measurements: names of the measurements to run, with those that they build on; None for all installed.
+        skip: names of measurements to leave out, with those that build on them.
+        judge: "auto", "hf:REF" for a Hugging Face classifier, a function of question and answer, or a `Judge`;
+            the last two are recorded by name.
         template: how a user's words become a prompt: "auto", "template" or "plain".
         system: a system prompt for both sides; None keeps the template's own.
     """
@@ -59,7 +67,8 @@ class Settings:
     domains: tuple[str, ...] = ("partisan",)
     profile: str = "quick"
     measurements: tuple[str, ...] | None = None
-    judge: str = "auto"
+    skip: tuple[str, ...] = ()
+    judge: str | Judge | JudgeFunction = "auto"
     device: str = "auto"
     dtype: str = "auto"
     seed: int = 0
@@ -67,6 +76,14 @@ class Settings:
     system: str | None = None
     allow_pickle: bool = False
     trust_remote_code: bool = False
+
+    def record(self) -> dict[str, object]:
+        """The settings as run.json holds them."""
+        values: dict[str, object] = {one.name: getattr(self, one.name) for one in fields(self)}
+        if not isinstance(self.judge, str):
+            name = getattr(self.judge, "name", None) or getattr(self.judge, "__qualname__", None)
+            values["judge"] = str(name or type(self.judge).__qualname__)
+        return values
 
 
 @dataclass(frozen=True)
@@ -116,8 +133,8 @@ def audit(
     settings = settings or Settings()
     started, clock = datetime.now(UTC), time.monotonic()
     profile = _profile(settings.profile)
-    measurements = choose_measurements(settings.measurements)
-    domains = {domain.name: domain for domain in map(load_domain, settings.domains)}
+    measurements = choose_measurements(settings.measurements, settings.skip)
+    domains = _load_domains(settings.domains)
     folder = RunFolder(out)
     if fresh:
         folder.records.clear()
@@ -133,7 +150,7 @@ def audit(
             _domain_facts(domain, reference)
             for domain, reference in zip(domains.values(), settings.domains, strict=True)
         ],
-        "settings": asdict(settings),
+        "settings": settings.record(),
         "measurements": [measurement.name for measurement in measurements],
         "profile": profile.record(),
         "seed": settings.seed,
@@ -152,7 +169,9 @@ def audit(
     contexts = _contexts(domains, profile, frame, settings.seed, n_layers, identities)
     outcomes = run_measurements(measurements, contexts, runner)
     facts["halved_batches"] = runner.halved
-    facts["timings"] = {**runner.seconds, "all": round(time.monotonic() - clock, 1)}
+    seconds = {**runner.seconds, "all": time.monotonic() - clock}
+    facts["timings"] = {name: round(value, 2) for name, value in seconds.items()}
+    folder.write(_INDEX, {"batches": runner.batches})
     return _conclude(folder, facts, domains, measurements, outcomes)
 
 
@@ -161,7 +180,7 @@ def report(path: Path) -> Run:
 
     Raises:
         FileNotFoundError: the folder is no run.
-        LookupError: a record is missing.
+        MissingRecord: the run is unfinished, or a record is damaged.
         DomainError: a domain of the run is gone, or is not the one that was audited.
     """
     folder = RunFolder(path)
@@ -176,8 +195,9 @@ def report(path: Path) -> Run:
             )
         domains[domain.name] = domain
     measurements = choose_measurements(tuple(facts["measurements"]))
-    runner = Replay(folder.records, facts["identities"])
-    frame = Frame(**{**facts["frame"], "stop": tuple(facts["frame"]["stop"])})
+    runner = Replay(folder.records, facts["identities"], _batches(folder))
+    recorded_frame: dict[str, Any] = {**facts["frame"], "stop": tuple(facts["frame"]["stop"])}
+    frame = Frame(**recorded_frame)
     profile = Profile(**facts["profile"])
     contexts = _contexts(domains, profile, frame, facts["seed"], facts["n_layers"], facts["identities"])
     return _conclude(folder, facts, domains, measurements, run_measurements(measurements, contexts, runner))
@@ -187,19 +207,43 @@ class SettingsError(ValueError):
     """A setting has no such value; the message is one sentence for the user."""
 
 
-def choose_measurements(names: Sequence[str] | None) -> list[Measurement]:
-    """The measurements of these names, with those that they build on.
+def choose_measurements(names: Sequence[str] | None, skip: Sequence[str] = ()) -> list[Measurement]:
+    """The measurements of these names with those that they build on, less those to skip and what builds on them.
 
     Raises:
-        SettingsError: no such measurement.
+        SettingsError: no such measurement, or nothing is left.
     """
     known = all_measurements()
-    wanted = list(known) if names is None else list(names)
-    for name in wanted:
+    for name in (*(names or ()), *skip):
         if name not in known:
             raise SettingsError(f"no measurement '{name}'; there are {', '.join(sorted(known))}.")
-        wanted += [need for need in known[name].needs if need not in wanted]
-    return [measurement for name, measurement in sorted(known.items()) if name in wanted]
+    wanted = list(known) if names is None else list(names)
+    for name in wanted:
+        wanted += [need for need in known[name].needs if need in known and need not in wanted]
+    left_out = list(skip)
+    for gone in left_out:
+        left_out += [name for name in wanted if gone in known[name].needs and name not in left_out]
+    chosen = [measurement for name, measurement in sorted(known.items()) if name in {*wanted} - {*left_out}]
+    if not chosen:
+        raise SettingsError("no measurement is left to run; skip fewer.")
+    return chosen
+
+
+def _load_domains(references: Sequence[str]) -> dict[str, Domain]:
+    domains: dict[str, Domain] = {}
+    for reference in references:
+        domain = load_domain(reference)
+        if domain.name in domains:
+            raise SettingsError(f"two of the domains are named '{domain.name}'; name each once.")
+        domains[domain.name] = domain
+    return domains
+
+
+def _batches(folder: RunFolder) -> list[str]:
+    """Keys of the batches that a finished run rests on; its folder may hold those of other runs as well."""
+    if not (folder.path / _INDEX).exists():
+        raise MissingRecord(f"the run in {folder.path} is unfinished: run the same audit again to finish it.")
+    return folder.read(_INDEX)["batches"]
 
 
 def _profile(name: str) -> Profile:
@@ -261,7 +305,9 @@ def _open_pair(
     engines: dict[str, Engine] = {side: side_engine(side) for side in SIDES}
     for name, domain in domains.items():
         spec = build_judge(domain, settings.judge, device, dtype)
-        engines[judge_engine(name)] = Engine(spec.identity, facts, spec.load, shared=cache_dir() / "judged")
+        # A function is known by its name alone, which is too little to share its answers between runs.
+        shared = cache_dir() / "judged" if isinstance(settings.judge, str) else None
+        engines[judge_engine(name)] = Engine(spec.identity, facts, spec.load, shared=shared)
     return engines, frame, shapes["base"][0], [match.reason, frame.note]
 
 
@@ -290,9 +336,9 @@ def _contexts(
 
 
 def _domain_facts(domain: Domain, reference: str) -> dict[str, Any]:
-    folder = Path(reference)
+    installed = reference in domain_folders()
     return {
-        "reference": str(folder.resolve()) if folder.is_dir() else reference,
+        "reference": reference if installed else str(Path(reference).resolve()),
         "digest": domain.digest,
         **domain.header.model_dump(),
     }

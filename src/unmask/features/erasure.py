@@ -1,0 +1,86 @@
+"""Least-squares concept erasure: the smallest change after which no linear classifier can tell the concept.
+
+With W = Σ_xx^(−1/2) and P the orthogonal projection on the columns of W Σ_xz, the eraser is
+
+    r(x) = x − W⁺ P W (x − μ)
+
+It is fitted from running sums, so that activations may come in batches, and applied as a frozen affine map.
+
+Source: Belrose et al. 2306.03819 (LEACE), theorem 4.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 1e-7
+"""Directions in which the activations vary less than this share of the most do not vary at all."""
+
+
+@dataclass(frozen=True)
+class Eraser:
+    """An affine map that removes a concept.
+
+    Attributes:
+        left: `[d, k]`, what is subtracted for each unit of the concept's coordinates (W⁺ times the basis of P).
+        right: `[k, d]`, reads the concept's coordinates (the basis times W).
+        mean: `[d]`, μ: activations there are left alone.
+    """
+
+    left: Tensor
+    right: Tensor
+    mean: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[..., d] -> [..., d]`, in x's dtype."""
+        moved = (x.to(self.mean.dtype) - self.mean) @ self.right.T @ self.left.T
+        return (x - moved).to(x.dtype)
+
+
+class LeaceFitter:
+    """Gathers what LEACE needs to know of activations and labels.
+
+    Args:
+        x_dim: d, the width of the activations.
+        z_dim: k, the width of the labels (1 for two poles).
+    """
+
+    def __init__(self, x_dim: int, z_dim: int = 1) -> None:
+        self.n = 0
+        self.mean_x = torch.zeros(x_dim, dtype=torch.float64)
+        self.mean_z = torch.zeros(z_dim, dtype=torch.float64)
+        self._xx = torch.zeros(x_dim, x_dim, dtype=torch.float64)
+        self._xz = torch.zeros(x_dim, z_dim, dtype=torch.float64)
+
+    def update(self, x: Tensor, z: Tensor) -> LeaceFitter:
+        """Add a batch of activations `[n, d]` and labels `[n]` or `[n, k]`."""
+        x = x.detach().to("cpu", torch.float64)
+        z = z.detach().to("cpu", torch.float64).reshape(len(x), -1)
+        self.n += len(x)
+        # Welford's update keeps the sums centred, so that large means cost no precision.
+        from_old_x = x - self.mean_x
+        self.mean_x = self.mean_x + from_old_x.sum(0) / self.n
+        self.mean_z = self.mean_z + (z - self.mean_z).sum(0) / self.n
+        self._xx += from_old_x.T @ (x - self.mean_x)
+        self._xz += from_old_x.T @ (z - self.mean_z)
+        return self
+
+    def eraser(self) -> Eraser:
+        """The eraser for what was seen so far.
+
+        Raises:
+            ValueError: fewer than two activations.
+        """
+        if self.n < 2:
+            raise ValueError(f"LEACE needs at least 2 activations, got {self.n}.")
+        values, vectors = torch.linalg.eigh((self._xx + self._xx.T) / (2 * self.n))
+        varies = values > TOLERANCE * values[-1].clamp(min=0)
+        scale = values.clamp(min=0).sqrt()
+        whiten = vectors * torch.where(varies, 1 / scale.clamp(min=1e-300), torch.zeros_like(scale)) @ vectors.T
+        restore = vectors * torch.where(varies, scale, torch.zeros_like(scale)) @ vectors.T
+        columns, strengths, _ = torch.linalg.svd(whiten @ self._xz / self.n, full_matrices=False)
+        basis = columns[:, strengths > TOLERANCE]
+        return Eraser(restore @ basis, basis.T @ whiten, self.mean_x)

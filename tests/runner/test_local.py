@@ -1,0 +1,306 @@
+"""The local runner: right answers, each paid for once, and a killed run that loses at most the batch in flight."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from runner.work import (
+    FRAME,
+    SMALL,
+    WORDS,
+    by_length,
+    classify,
+    requests_of,
+    runner,
+    same_bits,
+    served,  # noqa: F401 (a fixture)
+    tiny_model,
+)
+from unmask.models import Frame, ModelError, Tokens
+from unmask.models.judges import CLASSES
+from unmask.models.model import Model
+from unmask.runner.planner import Budget
+from unmask.runner.records import MissingRecord, Replay
+from unmask.runner.requests import Generate, Read, Request, Score
+from unmask.runner.store import RecordStore
+
+Served = list[Sequence[Request]]
+
+
+class Stop(Exception):
+    """What ends a run in these tests."""
+
+
+class StopAfter:
+    """A progress that ends the run after some batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def begin(self, tokens: int, done: int) -> None:
+        pass
+
+    def advance(self, engine: str, tokens: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Stop
+
+
+def alone(model: Model, request: Request) -> Any:
+    """One request through the model's verb, in a batch of its own."""
+    assert isinstance(request, Read | Score | Generate)
+    continuation = request.continuation if isinstance(request, Score) else ""
+    rows, edits = [model.tokenize(request.prompt, continuation)], [request.edit]
+    if isinstance(request, Read):
+        layers = request.layers or tuple(range(model.n_layers + 1))
+        return model.read(rows, layers, request.pick, edits)[0]
+    if isinstance(request, Score):
+        return model.score(rows, edits)[0]
+    return model.generate(rows, [request.seed], request.sampling, edits)[0]
+
+
+def test_it_agrees_with_one_prompt_at_a_time(tmp_path: Path) -> None:
+    both = [*requests_of("base"), *requests_of("aligned")]
+    records = runner(tmp_path).answer([*both, *classify()])
+    models = {"base": tiny_model(0), "aligned": tiny_model(1)}
+    for request in both:
+        expected = alone(models[request.side], request)  # type: ignore[union-attr]
+        if isinstance(request, Generate):
+            answer = records.answer(request)
+            assert (answer.text, answer.tokens) == (expected.text, len(expected.ids))
+            assert answer.finished == expected.finished
+        else:
+            np.testing.assert_allclose(records.array(request), expected, atol=2e-5, rtol=1e-4)
+    labels = [CLASSES[int(records.array(row).argmax())] for row in classify()]
+    assert labels == [by_length("", text) for text in WORDS]
+
+
+@pytest.mark.parametrize("stop_after", [1, 4])
+def test_a_stopped_run_goes_on_where_it_stopped_and_gives_the_same_bits(
+    tmp_path: Path,
+    served: Served,
+    stop_after: int,
+) -> None:
+    work = [*requests_of("base"), *requests_of("aligned"), *classify()]
+    whole = runner(tmp_path / "whole").answer(work)
+    n_batches = len(served)
+    with pytest.raises(Stop):
+        runner(tmp_path / "cut", progress=StopAfter(stop_after)).answer(work)
+    served.clear()
+    resumed = runner(tmp_path / "cut").answer(work[::-1])
+    assert len(served) == n_batches - stop_after
+    assert same_bits(resumed, whole)
+    served.clear()
+    assert same_bits(runner(tmp_path / "cut").answer(work), whole)
+    assert served == []
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(int(sys.argv[2]))
+from runner.work import classify, requests_of, runner
+
+class Tell:
+    def begin(self, tokens, done): pass
+    def advance(self, engine, tokens):
+        print("batch", flush=True)
+
+runner(Path(sys.argv[1]), progress=Tell()).answer([*requests_of("base"), *requests_of("aligned"), *classify()])
+print("end", flush=True)
+time.sleep(60)
+"""
+
+
+def test_kill_9_loses_at_most_the_batch_in_flight(tmp_path: Path, served: Served) -> None:  # noqa: F811
+    work = [*requests_of("base"), *requests_of("aligned"), *classify()]
+    whole = runner(tmp_path / "whole").answer(work)
+    n_batches = len(served)
+    tests = str(Path(__file__).parents[1])
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path / "cut"), str(torch.get_num_threads())],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": tests},
+        text=True,
+    )
+    try:
+        assert child.stdout is not None
+        seen = [child.stdout.readline() for _ in range(5)]
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert seen == ["batch\n"] * 5
+    kept = len(list((tmp_path / "cut").rglob("*.safetensors")))
+    assert kept >= 5
+    served.clear()
+    resumed = runner(tmp_path / "cut").answer(work)
+    assert len(served) == n_batches - kept
+    assert same_bits(resumed, whole)
+
+
+def test_only_the_batch_of_a_damaged_record_runs_again(tmp_path: Path, served: Served) -> None:  # noqa: F811
+    work = requests_of("base")
+    whole = runner(tmp_path).answer(work)
+    for damage in (lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda data: b""):
+        path = sorted(tmp_path.rglob("*.safetensors"))[2]
+        path.write_bytes(damage(path.read_bytes()))
+        served.clear()
+        assert same_bits(runner(tmp_path).answer(work), whole)
+        assert len(served) == 1
+        assert RecordStore(tmp_path).read(path.stem) is not None
+
+
+def test_sides_with_the_same_weights_are_answered_once(tmp_path: Path, served: Served) -> None:  # noqa: F811
+    one = runner(tmp_path / "one", 0, 0).answer(requests_of("base"))
+    rows = sum(map(len, served))
+    served.clear()
+    both = runner(tmp_path / "two", 0, 0).answer([*requests_of("aligned"), *requests_of("base")])
+    assert sum(map(len, served)) == rows
+    for base, aligned in zip(requests_of("base"), requests_of("aligned"), strict=True):
+        if isinstance(base, Generate):
+            assert both.answer(aligned) == one.answer(base)
+        else:
+            np.testing.assert_array_equal(both.array(aligned), one.array(base))
+
+
+def test_what_an_earlier_round_asked_is_not_paid_for_again(tmp_path: Path, served: Served) -> None:  # noqa: F811
+    first, second = requests_of("base")[::2], requests_of("base")
+    live = runner(tmp_path)
+    early = live.answer(first)
+    served.clear()
+    late = live.answer(second)
+    asked = [request for batch in served for request in batch]
+    assert {*asked} == {*second} - {*first}
+    for request in first:
+        if not isinstance(request, Generate):
+            np.testing.assert_array_equal(late.array(request), early.array(request))
+    served.clear()
+    again = runner(tmp_path)
+    again.answer(first)
+    assert same_bits(again.answer(second), late)
+    assert served == []
+
+
+def test_a_record_lost_between_rounds_is_asked_again(tmp_path: Path) -> None:
+    live = runner(tmp_path)
+    first = live.answer(requests_of("base"))
+    for path in tmp_path.rglob("*.safetensors"):
+        path.unlink()
+    assert same_bits(live.answer(requests_of("base")), first)
+
+
+def test_the_judges_answers_outlive_the_run(tmp_path: Path, served: Served) -> None:  # noqa: F811
+    shared = tmp_path / "shared"
+    first = runner(tmp_path / "one", shared=shared).answer(classify())
+    assert len(served) > 0
+    served.clear()
+    second = runner(tmp_path / "two", 2, 3, shared=shared)
+    assert same_bits(second.answer(classify()), first)
+    assert served == []
+    # The run's own folder holds them as well, so that it is judged again without the cache.
+    replayed = Replay(RecordStore(tmp_path / "two"), second.identities, second.batches).answer(classify())
+    assert same_bits(replayed, first)
+
+
+def test_out_of_memory_halves_the_batch_and_records_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = [request for request in requests_of("base") if isinstance(request, Score)]
+    whole = runner(tmp_path / "whole", budget=Budget(4096, 64)).answer(work)
+    score = Model.score
+    sizes: list[int] = []
+
+    def narrow(self: Model, rows: Sequence[Tokens], edits: Any = None) -> Any:
+        sizes.append(len(rows))
+        if len(rows) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return score(self, rows, edits)
+
+    monkeypatch.setattr(Model, "score", narrow)
+    most = 2  # a batch of five needs halving twice
+    small = runner(tmp_path / "small", budget=Budget(4096, 64))
+    records = small.answer(work)
+    assert 5 in sizes
+    assert 1 < len(small.halved) == len(set(small.halved)) <= len(small.batches)
+    assert set(small.halved) <= set(small.batches)
+    for request in work:
+        np.testing.assert_allclose(records.array(request), whole.array(request), atol=1e-5)
+    most = 0
+    with pytest.raises(ModelError, match="no memory left for a single row of"):
+        runner(tmp_path / "none").answer(work)
+
+
+def test_loading_happens_once_a_model_and_only_when_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[str] = []
+    live = runner(tmp_path)
+    for name, engine in live.engines.items():
+        load = engine.load
+        object.__setattr__(engine, "load", lambda name=name, load=load: loads.append(name) or load())
+    live.answer(requests_of("base"))
+    live.answer(requests_of("base")[::-1])
+    assert loads == ["base"]
+    live.answer([Read("aligned", Frame.plain("One more word"))])
+    assert loads == ["base", "aligned"]
+
+
+def test_a_prompt_longer_than_the_context_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="takes at most 128"):
+        runner(tmp_path).answer([Score("base", FRAME.ask("very " * 300), "yes")])
+
+
+class TestReplay:
+    def test_it_answers_from_the_records_alone(self, tmp_path: Path, served: Served) -> None:  # noqa: F811
+        live = runner(tmp_path)
+        whole = live.answer([*requests_of(), *classify()])
+        served.clear()
+        replay = Replay(RecordStore(tmp_path), live.identities, live.batches)
+        assert same_bits(replay.answer([*requests_of(), *classify()]), whole)
+        assert served == []
+
+    def test_a_missing_answer_is_a_clear_sentence(self, tmp_path: Path) -> None:
+        live = runner(tmp_path)
+        live.answer(requests_of())
+        replay = Replay(RecordStore(tmp_path), live.identities, live.batches)
+        with pytest.raises(
+            MissingRecord, match="do not hold the answer to a score request.*same audit again"
+        ):
+            replay.answer([Score("base", FRAME.ask("Never asked"), "yes")])
+        path = sorted(tmp_path.rglob("*.safetensors"))[0]
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(MissingRecord, match="damaged"):
+            Replay(RecordStore(tmp_path), live.identities, live.batches).answer(requests_of())
+
+    def test_it_takes_the_runs_own_bits_where_the_folder_holds_others_too(self, tmp_path: Path) -> None:
+        work = [request for request in requests_of() if isinstance(request, Score)]
+        live = runner(tmp_path)
+        mine = live.answer(work)
+        # The same rows under other facts, with other bits: an older run in the same folder, in another dtype.
+        other = runner(tmp_path, dtype="bfloat16")
+        other.engines["base"].__dict__["load"] = lambda: tiny_model(7)
+        theirs = other.answer(work)
+        assert not same_bits(mine, theirs)
+        for run, expected in ((live, mine), (other, theirs)):
+            replay = Replay(RecordStore(tmp_path), run.identities, run.batches)
+            assert same_bits(replay.answer(work), expected)
+
+
+def test_batches_stay_within_the_budget(tmp_path: Path, served: Served) -> None:  # noqa: F811
+    live = runner(tmp_path)
+    live.answer(requests_of())
+    for batch in served:
+        lengths = [live._length(request) for request in batch]
+        assert len(batch) <= SMALL.rows
+        assert max(lengths) * len(batch) <= SMALL.tokens or len(batch) == 1

@@ -1,0 +1,112 @@
+"""A round of requests of every kind, and a runner over a tiny model that counts what it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from models.tiny import tiny_net, tiny_tokenizer
+
+from unmask.models import Add, Frame, ProjectOut, Sampling, Vector
+from unmask.models.judges import CLASSES, FunctionJudge
+from unmask.models.model import Model
+from unmask.models.tokenizing import tokenize
+from unmask.runner import local
+from unmask.runner.local import Engine, LocalRunner, Progress
+from unmask.runner.planner import Budget
+from unmask.runner.requests import SIDES, Classify, Generate, Read, Request, Score, judge_engine
+from unmask.runner.store import RecordStore
+
+FRAME = Frame("plain", "User: ", "\nAssistant:", True, " ", "for tests")
+WORDS = (
+    "Taxes should be lower",
+    "Hi",
+    "The committee met on Tuesday and talked",
+    "What now?",
+    "It depends on you",
+)
+PUSH = Vector("push", np.random.default_rng(0).normal(size=32).astype(np.float32))
+SAMPLING = Sampling(6, 0.9, 0.95)
+SMALL = Budget(tokens=96, rows=3)
+
+
+def requests_of(side: local.Side = "base") -> list[Request]:  # type: ignore[name-defined]
+    """Every kind, with and without edits, of several lengths."""
+    work: list[Request] = []
+    for seed, words in enumerate(WORDS):
+        prompt = FRAME.ask(words)
+        work += [
+            Read(side, Frame.plain(words + " today")),
+            Read(side, prompt, "each", (1, 3)),
+            Score(side, prompt, "I think that it depends."),
+            Score(side, prompt, "yes", Add((2,), PUSH, 0.5 + seed)),
+            Score(side, prompt, "yes", ProjectOut((1,), (PUSH,))),
+            Generate(side, prompt, seed, SAMPLING),
+        ]
+    return work
+
+
+def classify(words: Sequence[str] = WORDS) -> list[Request]:
+    return [Classify("partisan", "What do you think?", text) for text in words]
+
+
+def by_length(question: str, text: str) -> str:
+    return CLASSES[len(text) % len(CLASSES)]
+
+
+def tiny_model(seed: int = 0) -> Model:
+    return Model(tiny_net("llama", seed), tiny_tokenizer(), f"tiny {seed}", f"tiny {seed}")
+
+
+def engine(seed: int = 0, dtype: str = "float32") -> Engine:
+    tokenizer = tiny_tokenizer()
+
+    def tokens(request: Request) -> Any:
+        assert not isinstance(request, Classify)
+        return tokenize(tokenizer, request.prompt, getattr(request, "continuation", ""))
+
+    return Engine(f"tiny {seed}", {"dtype": dtype}, lambda: tiny_model(seed), tokens)
+
+
+def runner(
+    folder: Path,
+    base: int = 0,
+    aligned: int = 1,
+    progress: Progress | None = None,
+    shared: Path | None = None,
+    budget: Budget = SMALL,
+    dtype: str = "float32",
+) -> LocalRunner:
+    judge = FunctionJudge(by_length)
+    engines = {side: engine(seed, dtype) for side, seed in zip(SIDES, (base, aligned), strict=True)}
+    engines[judge_engine("partisan")] = Engine(judge.identity, {}, lambda: judge, shared=shared)
+    return LocalRunner(engines, RecordStore(folder), budget, progress)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Request]]:
+    """The batches that reach a model, as they come."""
+    batches: list[Sequence[Request]] = []
+    serve = local._serve
+
+    def counting(engine: Any, requests: Sequence[Request]) -> Any:
+        batches.append(requests)
+        return serve(engine, requests)
+
+    monkeypatch.setattr(local, "_serve", counting)
+    return batches
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """Whether two runs' records agree bit for bit."""
+    if a._answers.keys() != b._answers.keys():
+        return False
+    return all(
+        np.array_equal(value, b._answers[request])
+        if isinstance(value, np.ndarray)
+        else value == b._answers[request]
+        for request, value in a._answers.items()
+    )
