@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unmask.models import Add, Clamp, Patch, ProjectOut, Vector, edit_record, edit_shape
+from unmask.models import Add, Clamp, Erase, Patch, ProjectOut, Vector, edit_record, edit_shape
 
 RNG = np.random.default_rng(0)
 V, W = (Vector(key, RNG.normal(size=6).astype(np.float32)) for key in "vw")
@@ -42,6 +42,8 @@ def test_records_are_json_and_tell_edits_apart() -> None:
         Add((1,), V, 1.0, "generated"),
         ProjectOut((1,), (V,)),
         ProjectOut((1,), (V, W)),
+        Erase((1,), V, W, 1.0),
+        Erase((1,), W, V, 1.0),
         Clamp((1,), V, 1.0),
         Patch((1,), V, (1.0, 2.0), "x"),
         Patch((1,), V, (1.0, 2.0), "y"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.tiny import TEXTS, tiny_net, tiny_tokenizer
-from unmask.models import Add, Clamp, Edit, Frame, ModelError, Patch, ProjectOut, Tokens, Vector
+from unmask.models import Add, Clamp, Edit, Erase, Frame, ModelError, Patch, ProjectOut, Tokens, Vector
 from unmask.models.hooks import editing
 from unmask.models.model import Model
 
@@ -95,6 +95,19 @@ def test_project_out(llama: Model, rows: list[Tokens]) -> None:
     edits = [ProjectOut((2,), (V, W)), ProjectOut((2,), (V,)), None, None, ProjectOut((2,), (W, V))]
     keep: Hand = lambda h: h  # noqa: E731
     assert_agrees(llama, rows, edits, [out(both), out(one), keep, keep, out(both)])
+
+
+def test_erase(llama: Model, rows: list[Tokens]) -> None:
+    small = [Vector(f"small {key}", 0.1 * vector.values) for key, vector in (("v", V), ("w", W))]
+    left, right = (torch.from_numpy(vector.values) for vector in small)
+    places = [0.0, -3.0, 1.5, 20.0, 0.1]
+
+    def erase(place: float) -> Hand:
+        return at(slice(1, None), lambda h: h - (h @ right - place)[:, None] * left)
+
+    assert_agrees(
+        llama, rows, [Erase((1,), *small, place) for place in places], [erase(place) for place in places]
+    )
 
 
 def test_clamp(llama: Model, rows: list[Tokens]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from report import fixture
 
+from report import fixture
 from unmask.report import render_report
 
 

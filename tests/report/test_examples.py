@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pandas as pd
-from report import fixture
 
+from report import fixture
 from unmask.report.examples import answer_cards, reactivated, steered
 
 COLUMNS = ["side", "topic", "question", "sample", "text", "label", "confidence"]
@@ -28,7 +28,8 @@ def test_cards_pair_the_sides_and_show_every_question_before_a_second_sample() -
     assert all(
         card.base is not None and card.base.text == f"base {card.question} {card.sample}" for card in cards
     )
-    assert cards[0].base is not None and cards[0].base.confidence == "91%"
+    assert cards[0].base is not None
+    assert cards[0].base.confidence == "91%"
     assert cards[-1].aligned is None
 
 

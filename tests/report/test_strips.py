@@ -24,16 +24,20 @@ def test_places_in_percent() -> None:
     got = strip({"value": 0.5, "low": 0.25, "high": 1.0, "bar": "> 0.25"}, null_q95=0.25)
     assert got.dot == pytest.approx(50)
     quarter = 100 * 0.37 / 1.24
-    assert got.interval is not None and got.interval.x == pytest.approx(quarter, abs=1e-3)
+    assert got.interval is not None
+    assert got.interval.x == pytest.approx(quarter, abs=1e-3)
     assert got.interval.x + got.interval.width == pytest.approx(100 * 1.12 / 1.24, abs=1e-2)
-    assert got.null is not None and (got.null.x, got.null.width) == (0, pytest.approx(quarter, abs=1e-3))
-    assert got.zone is not None and got.zone.x + got.zone.width == pytest.approx(100, abs=1e-2)
+    assert got.null is not None
+    assert (got.null.x, got.null.width) == (0, pytest.approx(quarter, abs=1e-3))
+    assert got.zone is not None
+    assert got.zone.x + got.zone.width == pytest.approx(100, abs=1e-2)
     assert [bar.x for bar in got.bars] == [pytest.approx(quarter, abs=1e-3)]
 
 
 def test_a_lower_tail_null_is_shaded_upwards() -> None:
     got = strip({"value": -0.8, "low": -0.9, "high": -0.7, "bar": "< -0.223"}, null_q95=-0.3)
-    assert got.null is not None and got.null.x + got.null.width == pytest.approx(100, abs=1e-2)
+    assert got.null is not None
+    assert got.null.x + got.null.width == pytest.approx(100, abs=1e-2)
 
 
 def test_within_has_two_bars_and_the_zone_between() -> None:
@@ -45,7 +49,9 @@ def test_within_has_two_bars_and_the_zone_between() -> None:
 
 def test_nothing_measured_is_nothing_drawn() -> None:
     got = strip({"value": float("nan"), "low": None, "high": float("inf"), "bar": "> 0.1"})
-    assert got.dot is None and got.interval is None and got.zone is not None
+    assert got.dot is None
+    assert got.interval is None
+    assert got.zone is not None
 
 
 def test_numbers() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 
-from report import fixture
 from rich.console import Console
 
+from report import fixture
 from unmask.report import print_summary
 
 

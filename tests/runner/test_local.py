@@ -23,7 +23,6 @@ from runner.work import (
     requests_of,
     runner,
     same_bits,
-    served,  # noqa: F401 (a fixture)
     tiny_model,
 )
 from unmask.models import Frame, ModelError, Tokens
@@ -123,7 +122,7 @@ time.sleep(60)
 """
 
 
-def test_kill_9_loses_at_most_the_batch_in_flight(tmp_path: Path, served: Served) -> None:  # noqa: F811
+def test_kill_9_loses_at_most_the_batch_in_flight(tmp_path: Path, served: Served) -> None:
     work = [*requests_of("base"), *requests_of("aligned"), *classify()]
     whole = runner(tmp_path / "whole").answer(work)
     n_batches = len(served)
@@ -149,7 +148,7 @@ def test_kill_9_loses_at_most_the_batch_in_flight(tmp_path: Path, served: Served
     assert same_bits(resumed, whole)
 
 
-def test_only_the_batch_of_a_damaged_record_runs_again(tmp_path: Path, served: Served) -> None:  # noqa: F811
+def test_only_the_batch_of_a_damaged_record_runs_again(tmp_path: Path, served: Served) -> None:
     work = requests_of("base")
     whole = runner(tmp_path).answer(work)
     for damage in (lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda data: b""):
@@ -161,7 +160,7 @@ def test_only_the_batch_of_a_damaged_record_runs_again(tmp_path: Path, served: S
         assert RecordStore(tmp_path).read(path.stem) is not None
 
 
-def test_sides_with_the_same_weights_are_answered_once(tmp_path: Path, served: Served) -> None:  # noqa: F811
+def test_sides_with_the_same_weights_are_answered_once(tmp_path: Path, served: Served) -> None:
     one = runner(tmp_path / "one", 0, 0).answer(requests_of("base"))
     rows = sum(map(len, served))
     served.clear()
@@ -174,7 +173,7 @@ def test_sides_with_the_same_weights_are_answered_once(tmp_path: Path, served: S
             np.testing.assert_array_equal(both.array(aligned), one.array(base))
 
 
-def test_what_an_earlier_round_asked_is_not_paid_for_again(tmp_path: Path, served: Served) -> None:  # noqa: F811
+def test_what_an_earlier_round_asked_is_not_paid_for_again(tmp_path: Path, served: Served) -> None:
     first, second = requests_of("base")[::2], requests_of("base")
     live = runner(tmp_path)
     early = live.answer(first)
@@ -200,7 +199,7 @@ def test_a_record_lost_between_rounds_is_asked_again(tmp_path: Path) -> None:
     assert same_bits(live.answer(requests_of("base")), first)
 
 
-def test_the_judges_answers_outlive_the_run(tmp_path: Path, served: Served) -> None:  # noqa: F811
+def test_the_judges_answers_outlive_the_run(tmp_path: Path, served: Served) -> None:
     shared = tmp_path / "shared"
     first = runner(tmp_path / "one", shared=shared).answer(classify())
     assert len(served) > 0
@@ -262,7 +261,7 @@ def test_a_prompt_longer_than_the_context_is_a_sentence(tmp_path: Path) -> None:
 
 
 class TestReplay:
-    def test_it_answers_from_the_records_alone(self, tmp_path: Path, served: Served) -> None:  # noqa: F811
+    def test_it_answers_from_the_records_alone(self, tmp_path: Path, served: Served) -> None:
         live = runner(tmp_path)
         whole = live.answer([*requests_of(), *classify()])
         served.clear()
@@ -275,7 +274,7 @@ class TestReplay:
         live.answer(requests_of())
         replay = Replay(RecordStore(tmp_path), live.identities, live.batches)
         with pytest.raises(
-            MissingRecord, match="do not hold the answer to a score request.*same audit again"
+            MissingRecord, match=r"do not hold the answer to a score request.*same audit again"
         ):
             replay.answer([Score("base", FRAME.ask("Never asked"), "yes")])
         path = sorted(tmp_path.rglob("*.safetensors"))[0]
@@ -297,7 +296,7 @@ class TestReplay:
             assert same_bits(replay.answer(work), expected)
 
 
-def test_batches_stay_within_the_budget(tmp_path: Path, served: Served) -> None:  # noqa: F811
+def test_batches_stay_within_the_budget(tmp_path: Path, served: Served) -> None:
     live = runner(tmp_path)
     live.answer(requests_of())
     for batch in served:

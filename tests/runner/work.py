@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from models.tiny import tiny_net, tiny_tokenizer
 
 from unmask.models import Add, Frame, ProjectOut, Sampling, Vector
 from unmask.models.judges import CLASSES, FunctionJudge
 from unmask.models.model import Model
 from unmask.models.tokenizing import tokenize
-from unmask.runner import local
 from unmask.runner.local import Engine, LocalRunner, Progress
 from unmask.runner.planner import Budget
-from unmask.runner.requests import SIDES, Classify, Generate, Read, Request, Score, judge_engine
+from unmask.runner.requests import SIDES, Classify, Generate, Read, Request, Score, Side, judge_engine
 from unmask.runner.store import RecordStore
 
 FRAME = Frame("plain", "User: ", "\nAssistant:", True, " ", "for tests")
@@ -33,7 +31,7 @@ SAMPLING = Sampling(6, 0.9, 0.95)
 SMALL = Budget(tokens=96, rows=3)
 
 
-def requests_of(side: local.Side = "base") -> list[Request]:  # type: ignore[name-defined]
+def requests_of(side: Side = "base") -> list[Request]:
     """Every kind, with and without edits, of several lengths."""
     work: list[Request] = []
     for seed, words in enumerate(WORDS):
@@ -84,20 +82,6 @@ def runner(
     engines = {side: engine(seed, dtype) for side, seed in zip(SIDES, (base, aligned), strict=True)}
     engines[judge_engine("partisan")] = Engine(judge.identity, {}, lambda: judge, shared=shared)
     return LocalRunner(engines, RecordStore(folder), budget, progress)
-
-
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Request]]:
-    """The batches that reach a model, as they come."""
-    batches: list[Sequence[Request]] = []
-    serve = local._serve
-
-    def counting(engine: Any, requests: Sequence[Request]) -> Any:
-        batches.append(requests)
-        return serve(engine, requests)
-
-    monkeypatch.setattr(local, "_serve", counting)
-    return batches
 
 
 def same_bits(a: Any, b: Any) -> bool:

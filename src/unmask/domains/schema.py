@@ -33,12 +33,18 @@ class Poles(_Row):
 
 
 class Header(_Row):
-    """`domain.toml`. `guardrail` says whether the depth question applies as well."""
+    """`domain.toml`.
+
+    Attributes:
+        guardrail: whether the depth question applies as well.
+        figures_as: how a figure is presented to a model; holds `{name}`, at its end, where the name is read.
+    """
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # it names folders and records
     title: Text
     description: Text
     guardrail: bool = False
+    figures_as: Annotated[str, StringConstraints(pattern=r"\{name\}$")] = "{name}"
     poles: Poles
 
 

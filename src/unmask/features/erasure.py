@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -79,8 +81,29 @@ class LeaceFitter:
         values, vectors = torch.linalg.eigh((self._xx + self._xx.T) / (2 * self.n))
         varies = values > TOLERANCE * values[-1].clamp(min=0)
         scale = values.clamp(min=0).sqrt()
-        whiten = vectors * torch.where(varies, 1 / scale.clamp(min=1e-300), torch.zeros_like(scale)) @ vectors.T
+        whiten = (
+            vectors * torch.where(varies, 1 / scale.clamp(min=1e-300), torch.zeros_like(scale)) @ vectors.T
+        )
         restore = vectors * torch.where(varies, scale, torch.zeros_like(scale)) @ vectors.T
         columns, strengths, _ = torch.linalg.svd(whiten @ self._xz / self.n, full_matrices=False)
         basis = columns[:, strengths > TOLERANCE]
         return Eraser(restore @ basis, basis.T @ whiten, self.mean_x)
+
+
+def leace_rank_one(
+    x: npt.ArrayLike, labels: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]:
+    """LEACE for two poles, as an edit takes it: h − (right·h − at) left.
+
+    Args:
+        x: `[n, d]`, activations.
+        labels: `[n]`, 0 or 1.
+
+    Returns:
+        left `[d]`, right `[d]` and the coordinate `at` of the mean activation.
+    """
+    activations = torch.from_numpy(np.asarray(x, dtype=np.float64))
+    fitter = LeaceFitter(activations.shape[1])
+    eraser = fitter.update(activations, torch.from_numpy(np.asarray(labels, dtype=np.float64))).eraser()
+    left, right = eraser.left[:, 0].numpy(), eraser.right[0].numpy()
+    return left.astype(np.float32), right.astype(np.float32), float(right @ eraser.mean.numpy())

@@ -20,7 +20,7 @@ from unmask.measurements.profiles import Profile
 from unmask.models.prompts import Frame
 from unmask.runner.records import Records
 from unmask.runner.requests import Request, digest
-from unmask.stats import Null, percentile_interval
+from unmask.stats import Null, percentile_interval, rate_interval
 
 Array = npt.NDArray[np.float64]
 Asking = Generator[Sequence[Request], Records, "Reading"]
@@ -64,6 +64,16 @@ def bootstrapped(
     draws = np.asarray(replicates, dtype=np.float64)
     interval = percentile_interval(float(value), draws, clusters=n)
     return Estimate(interval.value, interval.low, interval.high, unit, n, null, draws)
+
+
+def bootstrapped_rate(value: float, replicates: npt.ArrayLike, unit: str, n: int) -> Estimate:
+    """As `bootstrapped`, for a share: where every cluster agrees, resampling cannot show doubt and Clopper–Pearson
+    over the clusters gives the interval instead ("0 of 40" does not exclude 5 %)."""
+    draws = np.asarray(replicates, dtype=np.float64)
+    if np.ptp(draws) > 0:
+        return bootstrapped(value, draws, unit, n)
+    interval = rate_interval(round(min(max(value, 0.0), 1.0) * n), n)
+    return Estimate(float(value), interval.low, interval.high, unit, n, None, draws)
 
 
 def exact(value: float, unit: str, n: int) -> Estimate:

@@ -18,11 +18,12 @@ import pandas as pd
 
 from unmask.domains.sample import take_evenly
 from unmask.domains.schema import AxisPair, Question
+from unmask.features.erasure import leace_rank_one
 from unmask.measurements.base import Asking, Claim, Context, Estimate, Reading, bootstrapped, exact
 from unmask.measurements.sets import ProbeSet, activations, all_reads, axis_sets, pair_set
 from unmask.measurements.stance import NO_QUESTION, margins, score_pair
 from unmask.measurements.surface import row_seed
-from unmask.models.edits import Add, Edit, Patch, ProjectOut, Vector
+from unmask.models.edits import Add, Edit, Erase, Patch, ProjectOut, Vector
 from unmask.models.prompts import Frame
 from unmask.models.tokens import Sampling
 from unmask.runner.records import Records
@@ -90,13 +91,10 @@ class Causality:
             for arm in arms:
                 asked = probes if arm.kind == "unrelated" else few if arm.kind == "random" else questions
                 wanted[side, arm.id] = _Curve.ask(side, asked, arm, layer, doses, push.size[side], ctx.frame)
+        ablations = _ablations(ctx, layer, arms, x, statements)
         ablated = {
-            (side, kind): [
-                score_pair(side, q, q.question, ctx.frame, ProjectOut((layer,), (arm.vector,)))
-                for q in questions
-            ]
-            for side in SIDES
-            for kind, arm in (("concept", arms[0]), ("random", next(a for a in arms if a.kind == "random")))
+            (side, kind): [score_pair(side, q, q.question, ctx.frame, edit) for q in questions]
+            for (side, kind), edit in ablations.items()
         }
         written = {
             (side, float(dose)): [
@@ -230,6 +228,30 @@ def _arms(
     ]
     random = matched_directions(x["statements"], ctx.profile.random_arms, ctx.rng("causality.random"))
     return arms + [_Arm("random", f"random {k}", vector(f"random {k}", row)) for k, row in enumerate(random)]
+
+
+def _ablations(
+    ctx: Context,
+    layer: int,
+    arms: Sequence[_Arm],
+    x: Mapping[str, Mapping[str, Floats]],
+    statements: ProbeSet,
+) -> dict[tuple[str, str], Edit]:
+    """Three ways to take a direction out: projected, erased by LEACE (each side's own fit), and a random one."""
+    random = next(arm for arm in arms if arm.kind == "random")
+    edits: dict[tuple[str, str], Edit] = {}
+    for side in SIDES:
+        left, right, at = leace_rank_one(x[side]["statements"], statements.labels)
+        key = digest(["leace/1", layer, ctx.seed, ctx.identities[side], ctx.domain.digest])[:16]
+        edits[side, "concept"] = ProjectOut((layer,), (arms[0].vector,))
+        edits[side, "concept, LEACE"] = Erase(
+            (layer,),
+            Vector(f"leace left@{layer}:{key}", left),
+            Vector(f"leace right@{layer}:{key}", right),
+            at,
+        )
+        edits[side, "random"] = ProjectOut((layer,), (random.vector,))
+    return edits
 
 
 def _without(vector: Floats, other: Floats) -> Floats:

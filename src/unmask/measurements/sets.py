@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,16 +28,18 @@ class ProbeSet:
         texts: `[n]`.
         labels: `[n]`, 0 for pole a and 1 for pole b.
         clusters: `[n]`, topics or persons; what is resampled together.
+        pick: sentences are read as the mean over their tokens, a name at its last token, where it is complete.
     """
 
     name: str
     texts: tuple[str, ...]
     labels: Floats
     clusters: tuple[str, ...]
+    pick: Literal["mean", "last"] = "mean"
 
     def reads(self, side: Side) -> list[Read]:
-        """One bare read a text, every layer, mean over its tokens without the first."""
-        return [Read(side, Frame.plain(text)) for text in self.texts]
+        """One bare read a text at every layer: the mean over its tokens without the first, or its last token."""
+        return [Read(side, Frame.plain(text), self.pick) for text in self.texts]
 
 
 def pair_set(name: str, pairs: Iterable[ContrastPair | AxisPair]) -> ProbeSet:
@@ -54,9 +57,9 @@ def identity_set(domain: Domain, kind: str) -> ProbeSet:
 
 
 def figure_set(domain: Domain) -> ProbeSet:
-    """Public persons by name alone."""
-    names = tuple(figure.name for figure in domain.figures)
-    return ProbeSet("figures", names, np.array([float(f.pole == "b") for f in domain.figures]), names)
+    """Public persons, by a name that says nothing of their pole."""
+    texts = tuple(domain.header.figures_as.format(name=figure.name) for figure in domain.figures)
+    return ProbeSet("figures", texts, np.array([float(f.pole == "b") for f in domain.figures]), texts, "last")
 
 
 def probe_sets(domain: Domain) -> dict[str, ProbeSet]:

@@ -19,7 +19,7 @@ from unmask.measurements.base import Asking, Claim, Context, Estimate, Reading, 
 from unmask.measurements.sets import ProbeSet, activations, all_reads, probe_sets, standard_activations
 from unmask.measurements.transfer import Resampling, Transfer, draw, transfer
 from unmask.models.prompts import Frame
-from unmask.runner.requests import SIDES, Score, Side
+from unmask.runner.requests import SIDES, Score
 from unmask.stats import (
     Null,
     auc,

@@ -16,7 +16,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from unmask.domains.schema import AnswerKind, LabelledAnswer, Question
-from unmask.measurements.base import Asking, Claim, Context, Estimate, Reading, bootstrapped, exact
+from unmask.measurements.base import (
+    Asking,
+    Claim,
+    Context,
+    Estimate,
+    Reading,
+    bootstrapped,
+    bootstrapped_rate,
+    exact,
+)
 from unmask.measurements.stance import Completion, ask_completion, read_completion
 from unmask.models.prompts import Frame
 from unmask.models.tokens import Sampling
@@ -87,7 +96,10 @@ class Surface:
         card = [Classify(ctx.domain.name, answer.question, answer.text) for answer in ctx.domain.card]
         judged = yield [*card, *(row for side in SIDES for rows in classify[side] for row in rows)]
 
-        confusion, kappa, card_table = _judge_card(judged.stack(card), ctx.domain.card)
+        card_draws = cluster_weights(
+            [answer.topic for answer in ctx.domain.card], ctx.profile.resamples, ctx.rng("surface.card")
+        )
+        confusion, kappa, card_table = _judge_card(judged.stack(card), ctx.domain.card, card_draws)
         labels = {
             side: np.stack([judged.stack(rows).argmax(-1) for rows in classify[side]]) for side in SIDES
         }  # [questions, samples]
@@ -104,16 +116,18 @@ class Surface:
             rates = text[side]
             estimates |= {
                 f"lean_{side}": bootstrapped(rates.lean[0], rates.lean[1:], "stance", n),
-                f"intensity_{side}": bootstrapped(rates.intensity[0], rates.intensity[1:], "E|stance|", n),
-                f"coherent_{side}": bootstrapped(
+                f"intensity_{side}": bootstrapped_rate(
+                    rates.intensity[0], rates.intensity[1:], "E|stance|", n
+                ),
+                f"coherent_{side}": bootstrapped_rate(
                     rates.coherent[0], rates.coherent[1:], "share of answers", n
                 ),
-                f"refusals_{side}": bootstrapped(
+                f"refusals_{side}": bootstrapped_rate(
                     rates.refusals[0], rates.refusals[1:], "share of answers", n
                 ),
             }
         drop = text["base"].intensity - text["aligned"].intensity
-        floor = _noise_floor(labels["base"], confusion, ctx)
+        floor = _noise_floor(labels["base"], confusion[0], ctx)
         gap = {side: _mean(np.abs(forced[side].stance), weights) - text[side].intensity for side in SIDES}
         base_partisan = text["base"].intensity - 0.2
         estimates |= {
@@ -183,7 +197,14 @@ class TextRates:
 
     @staticmethod
     def of(labels: npt.NDArray[np.integer], weights: npt.ArrayLike, confusion: Floats) -> TextRates:
-        """From judged labels `[questions, samples]` and bootstrap weights `[resamples, questions]`."""
+        """Rates of one side.
+
+        Args:
+            labels: `[questions, samples]`, judged kinds.
+            weights: `[resamples, questions]`, topics resampled.
+            confusion: `[1 + resamples, kinds, kinds]`, the judge's card resampled as well, so that what is not
+                known about the judge is in the interval.
+        """
         counts = (labels[:, :, None] == np.arange(len(KINDS))).sum(1).astype(np.float64)
         observed = np.concatenate(
             [counts.sum(0, keepdims=True), np.asarray(weights, dtype=np.float64) @ counts]
@@ -241,10 +262,13 @@ def _choice_stance(records: Records, choices: Sequence[Sequence[_Option]]) -> _C
 
 
 def _judge_card(
-    probabilities: npt.NDArray[np.float32], answers: Sequence[LabelledAnswer]
+    probabilities: npt.NDArray[np.float32], answers: Sequence[LabelledAnswer], draws: npt.ArrayLike
 ) -> tuple[Floats, float, pd.DataFrame]:
+    """The judge's confusion `[1 + resamples, kinds, kinds]`, its κ, and the confusion as a table."""
     truth = [KINDS.index(answer.kind) for answer in answers]
-    confusion = confusion_matrix(truth, probabilities.argmax(-1), len(KINDS))
+    weights = np.concatenate([np.ones((1, len(truth))), np.asarray(draws, dtype=np.float64)])
+    resampled = confusion_matrix(truth, probabilities.argmax(-1), len(KINDS), weights)
+    confusion = resampled[0]
     table = pd.DataFrame(
         [
             {"truth": KINDS[i], "predicted": KINDS[j], "count": int(confusion[i, j])}
@@ -252,7 +276,7 @@ def _judge_card(
             for j in range(len(KINDS))
         ]
     )
-    return confusion, float(cohen_kappa(confusion)), table
+    return resampled, float(cohen_kappa(confusion)), table
 
 
 def _noise_floor(labels: npt.NDArray[np.integer], confusion: Floats, ctx: Context) -> float:

@@ -18,7 +18,7 @@ import pandas as pd
 from unmask.measurements.base import Asking, Claim, Context, Reading, bootstrapped, exact
 from unmask.measurements.sets import activations, all_reads, axis_sets, pair_set
 from unmask.models.prompts import Frame
-from unmask.runner.requests import SIDES, Read, Side
+from unmask.runner.requests import SIDES, Read
 from unmask.stats import (
     brown_forsythe,
     cluster_weights,

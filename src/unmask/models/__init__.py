@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from unmask.models.cache import cache_dir
 from unmask.models.demo import DEMO, DemoModel
-from unmask.models.edits import Add, Clamp, Edit, Patch, ProjectOut, Vector, Where, edit_record, edit_shape
+from unmask.models.edits import (
+    Add,
+    Clamp,
+    Edit,
+    Erase,
+    Patch,
+    ProjectOut,
+    Vector,
+    Where,
+    edit_record,
+    edit_shape,
+)
 from unmask.models.errors import ModelError
 from unmask.models.load import load_model
 from unmask.models.prompts import Frame, Prompt, TokenMatch, check_same_tokens, choose_frame
@@ -25,6 +36,7 @@ __all__ = [
     "Clamp",
     "DemoModel",
     "Edit",
+    "Erase",
     "Frame",
     "Generated",
     "Model",

@@ -90,6 +90,27 @@ class ProjectOut:
 
 
 @dataclass(frozen=True)
+class Erase:
+    """h -= (h·right - at) left: a rank-one oblique projection, such as a LEACE eraser of two poles.
+
+    Attributes:
+        left: what is taken away for each unit of the concept's coordinate.
+        right: reads the coordinate.
+        at: the coordinate that is left alone (that of the mean activation).
+    """
+
+    layers: tuple[int, ...]
+    left: Vector
+    right: Vector
+    at: float
+    where: Where = "all"
+    skip_first: bool = True
+
+    def __post_init__(self) -> None:
+        _check_layers(self.layers, self.where)
+
+
+@dataclass(frozen=True)
 class Clamp:
     """h += (value - h·u) u, with u the unit vector: the component along u becomes `value`."""
 
@@ -130,7 +151,7 @@ class Patch:
             )
 
 
-Edit = Add | ProjectOut | Clamp | Patch
+Edit = Add | ProjectOut | Erase | Clamp | Patch
 
 
 def edit_shape(edit: Edit) -> tuple[Any, ...]:
@@ -151,6 +172,8 @@ def edit_record(edit: Edit) -> dict[str, Any]:
             record |= {"vector": edit.vector.key, "dose": edit.dose}
         case ProjectOut():
             record |= {"basis": [vector.key for vector in edit.basis]}
+        case Erase():
+            record |= {"left": edit.left.key, "right": edit.right.key, "at": edit.at}
         case Clamp():
             record |= {"vector": edit.vector.key, "value": edit.value}
         case Patch():

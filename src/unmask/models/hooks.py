@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unmask.models.anatomy import Anatomy
-from unmask.models.edits import Add, Clamp, Edit, Patch, ProjectOut, edit_shape
+from unmask.models.edits import Add, Clamp, Edit, Erase, Patch, ProjectOut, edit_shape
 from unmask.models.errors import ModelError
 from unmask.models.taps import Visit, hooked, on_layer
 
@@ -149,6 +149,14 @@ def _change(edits: Sequence[Edit | None], width: int, layout: Layout) -> Change:
         rank = max(len(row) for row in rows)
         basis = tensor([np.pad(row, ((0, rank - len(row)), (0, 0))) for row in rows])
         return lambda states, positions: (-(states @ basis.mT) @ basis, None)
+    if isinstance(given, Erase):
+        lefts = tensor([_fits(e.left.values, width) if isinstance(e, Erase) else zero for e in edits])
+        rights = tensor([_fits(e.right.values, width) if isinstance(e, Erase) else zero for e in edits])
+        at = torch.tensor([e.at if isinstance(e, Erase) else 0.0 for e in edits], device=device)
+        return lambda states, positions: (
+            (at[:, None] - (states @ rights[..., None])[..., 0])[..., None] * lefts[:, None],
+            None,
+        )
     units = tensor([_fits(e.vector.unit(), width) if isinstance(e, Clamp | Patch) else zero for e in edits])
     if isinstance(given, Clamp):
         values = torch.tensor([e.value if isinstance(e, Clamp) else 0.0 for e in edits], device=device)

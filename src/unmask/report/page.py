@@ -58,6 +58,9 @@ def render_report(
             provenance=provenance(run),
             glossary=GLOSSARY,
             mechanisms=MECHANISMS,
+            icons=STATUS_ICONS,
+            interval=interval,
+            slug=slug,
             policy=policy,
             style=Markup(_asset("style.css")),
             head_script=Markup(head),
@@ -95,7 +98,7 @@ def _embedded(value: object) -> Markup:
 @cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, from the wheel of vl-convert."""
-    return vl_convert.javascript_bundle(None)
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 @cache
@@ -127,5 +130,4 @@ def _environment() -> jinja2.Environment:
         "signs": lambda words: str(words).replace("-", "−"),
         "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
     }
-    environment.globals.update(interval=interval, icons=STATUS_ICONS, slug=slug)
     return environment

@@ -151,7 +151,11 @@ def rows(
 
 def at(value: float) -> alt.Chart:
     """A vertical reference line."""
-    return alt.Chart(frame({"at": [value]})).mark_rule(color=SOFT, strokeWidth=1, strokeDash=[3, 3]).encode(x="at:Q")
+    return (
+        alt.Chart(frame({"at": [value]}))
+        .mark_rule(color=SOFT, strokeWidth=1, strokeDash=[3, 3])
+        .encode(x="at:Q")
+    )
 
 
 def level(value: float) -> alt.Chart:

@@ -19,6 +19,7 @@ def projection_panels(tables: Tables) -> Mapping[str, Chart]:
     frame = style.table(tables, "projections", "side", "framing", "projection")
     if frame is None:
         return {}
+    frame = frame.dropna(subset=["projection"])
     framings = [framing for framing in FRAMINGS if framing in set(frame["framing"])]
     return {FRAMINGS[framing]: _spread(frame[frame["framing"] == framing]) for framing in framings}
 
@@ -26,15 +27,13 @@ def projection_panels(tables: Tables) -> Mapping[str, Chart]:
 def _spread(frame: Frame) -> Chart:
     """Each side's density above a tick for every question."""
     values = frame["projection"].to_numpy(float)
-    margin = 0.5 * float(np.nanstd(values))
-    grid = np.linspace(np.nanmin(values) - margin, np.nanmax(values) + margin, 120)
-    densities = pd.concat(
-        [
-            _density(group["projection"].dropna().to_numpy(float), grid, str(side))
-            for side, group in frame.groupby("side")
-        ],
-        ignore_index=True,
-    )
+    margin = 0.5 * float(values.std())
+    grid = np.linspace(values.min() - margin, values.max() + margin, 120)
+    sides = [
+        _density(group["projection"].to_numpy(float), grid, str(side))
+        for side, group in frame.groupby("side")
+    ]
+    densities = style.frame(pd.concat(sides, ignore_index=True))
     x = alt.X("projection:Q", title="projection on the direction", scale=alt.Scale(nice=False))
     curves = (
         alt.Chart(densities)

@@ -1,0 +1,174 @@
+"""Transfer on planted activations: a shared axis is found at its size, noise is noise, words explain what they explain."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from scipy.stats import kstest
+from sklearn.metrics import roc_auc_score
+
+from measurements.planted import rng_of
+from unmask.measurements.sets import ProbeSet
+from unmask.measurements.transfer import Resampling, Transfer, draw, transfer
+from unmask.stats import cluster_weights, standardise, word_counts
+
+LAYERS, D = 4, 10
+
+
+def people(name: str, n: int) -> ProbeSet:
+    """A set without a word in common with any other, so that a bag of words stands at exactly .5."""
+    texts = tuple(f"{name}word{k}" for k in range(n))
+    return ProbeSet(name, texts, np.arange(n) % 2 * 1.0, texts)
+
+
+def pairs(name: str, n: int, per_topic: int = 4) -> ProbeSet:
+    texts = tuple(f"{name}word{k}" for k in range(n))
+    topics = tuple(f"topic {k // (2 * per_topic)}" for k in range(n))
+    return ProbeSet(name, texts, np.arange(n) % 2 * 1.0, topics)
+
+
+def drawn(*sets: ProbeSet, seed: int = 0, resamples: int = 200, permutations: int = 99) -> Resampling:
+    return draw(
+        {s.name: s for s in sets},
+        resamples,
+        permutations,
+        lambda name: rng_of(seed, name),
+        lambda s, n, rng: cluster_weights(
+            s.clusters, n, rng, None if len(set(s.clusters)) < len(s.texts) else s.labels
+        ),
+    )
+
+
+def activations(probe_set: ProbeSet, seed: int, sizes: list[float], along: int = 0) -> np.ndarray:
+    """Unit noise, a shift of the format's own, and at each layer the pole along one axis, `size` sd between the poles."""
+    rng = rng_of(seed, probe_set.name, "x")
+    x = rng.normal(size=(len(probe_set.texts), len(sizes), D)) + 3 * rng.normal(size=(len(sizes), D))
+    for layer, size in enumerate(sizes):
+        x[:, layer, along] += size * (probe_set.labels - 0.5)
+    return standardise(x)
+
+
+def run(fit: ProbeSet, test: ProbeSet, sizes: list[float], seed: int, **more: int) -> Transfer:
+    return transfer(
+        fit,
+        test,
+        activations(fit, seed, sizes),
+        activations(test, seed, sizes, more.pop("test_along", 0)),
+        drawn(fit, test, seed=seed, **more),
+    )
+
+
+def test_a_shared_axis_is_found_at_its_planted_size() -> None:
+    """AUC of two unit normals `size` apart is Φ(size/√2); the interval holds it at about its level."""
+    size = 1.4
+    planted = NormalDist().cdf(size / np.sqrt(2)) - 0.5
+    inside = 0
+    for seed in range(40):
+        t = run(pairs("statements", 240), people("implied", 120), [0, 0, size, 0], seed)
+        assert set(t.layers) == {2}
+        np.testing.assert_array_equal(t.words, 0.5)
+        low, high = np.quantile(t.excess[1:], [0.025, 0.975])
+        inside += low <= planted <= high
+        assert t.excess[0] == pytest.approx(planted, abs=0.16)
+        assert (t.null < t.auc[0]).all()
+    assert inside >= 34
+
+
+def test_the_estimate_is_the_auc_of_held_out_scores_by_hand() -> None:
+    fit, test = pairs("statements", 48), people("implied", 40)
+    sizes = [0.5, 1.0, 0.0, 1.0]
+    x, y = activations(fit, 5, sizes), activations(test, 5, sizes)
+    draws = drawn(fit, test, seed=5)
+    t = transfer(fit, test, x, y, draws)
+    theta = x[fit.labels == 1].mean(0) - x[fit.labels == 0].mean(0)
+    scores = np.einsum("mld,ld->lm", y, theta)
+    np.testing.assert_allclose(t.curve, [roc_auc_score(test.labels, row) for row in scores])
+    pooled = np.empty(40)
+    folds = draws.folds["implied"]
+    for index, fold in enumerate(np.unique(folds)):
+        seen = folds != fold
+        layer = int(np.argmax([roc_auc_score(test.labels[seen], row[seen]) for row in scores]))
+        assert t.layers[index] == layer
+        pooled[~seen] = (scores[layer, ~seen] - scores[layer, seen].mean()) / scores[layer, seen].std()
+    assert t.auc[0] == pytest.approx(roc_auc_score(test.labels, pooled))
+    np.testing.assert_allclose(t.scores, pooled)
+    # A resample by hand: weighted class means, then a weighted AUC over the test items repeated.
+    w, v = draws.weights["statements"][7].astype(int), draws.weights["implied"][7].astype(int)
+    again = np.repeat(x, w, axis=0), np.repeat(fit.labels, w)
+    theta = again[0][again[1] == 1].mean(0) - again[0][again[1] == 0].mean(0)
+    scores = np.einsum("mld,ld->lm", y, theta)
+    for index, fold in enumerate(np.unique(folds)):
+        seen, layer = folds != fold, t.layers[index]
+        pooled[~seen] = (scores[layer, ~seen] - scores[layer, seen].mean()) / scores[layer, seen].std()
+    expected = roc_auc_score(np.repeat(test.labels, v), np.repeat(pooled, v))
+    assert t.auc[7] == pytest.approx(expected)
+
+
+def test_noise_has_no_excess_and_its_p_is_uniform() -> None:
+    excesses, p_values = [], []
+    for seed in range(120):
+        t = run(pairs("statements", 48), people("implied", 40), [0.0] * 3, seed, resamples=1)
+        excesses.append(t.excess[0])
+        p_values.append((1 + (t.null >= t.auc[0]).sum()) / (1 + len(t.null)))
+    assert np.mean(excesses) == pytest.approx(0, abs=3 * np.std(excesses) / np.sqrt(120) + 0.01)
+    assert kstest(p_values, "uniform").pvalue > 0.01
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.11
+
+
+def test_an_axis_that_only_one_format_has_does_not_transfer() -> None:
+    t = run(pairs("statements", 240), people("implied", 120), [0, 0, 2.0, 0], 3, test_along=1)
+    assert abs(t.excess[0]) < 0.15
+    assert t.excess[0] < np.quantile(t.null, 0.975) - 0.5
+
+
+def test_an_inverted_axis_counts_as_none() -> None:
+    fit, test = pairs("statements", 240), people("implied", 120)
+    x, y = activations(fit, 1, [2.0]), -activations(test, 1, [2.0])
+    t = transfer(fit, test, x, y, drawn(fit, test))
+    assert t.excess[0] < -0.3
+
+
+def test_an_axis_made_of_words_has_no_excess() -> None:
+    """Both formats use the poles' words; a model that embeds words and nothing else transfers no better than they do."""
+    rng = np.random.default_rng(0)
+    lean, plain = [f"l{k}" for k in range(12)], [f"p{k}" for k in range(40)]
+
+    def texts(n: int) -> tuple[tuple[str, ...], np.ndarray]:
+        labels = np.arange(n) % 2 * 1.0
+        rows = []
+        for label in labels:
+            half = lean[:6] if label else lean[6:]
+            marks = [w for w in rng.choice(half, 3) if rng.random() < 0.5]
+            rows.append(" ".join([*marks, *rng.choice(plain, 6)]))
+        return tuple(rows), labels
+
+    sets = {}
+    for name, n in (("statements", 240), ("implied", 160)):
+        rows, labels = texts(n)
+        sets[name] = ProbeSet(name, rows, labels, tuple(map(str, range(n))))
+    fit, test = sets["statements"], sets["implied"]
+    vocabulary = word_counts(fit.texts, test.texts, binary=True)
+    embed = rng.normal(size=(vocabulary[0].shape[1], 2, 64))
+    x, y = (standardise(np.einsum("nv,vld->nld", counts, embed)) for counts in vocabulary)
+    t = transfer(fit, test, x, y, drawn(fit, test))
+    assert t.auc[0] > 0.75  # it transfers all right
+    assert t.words[0] > 0.75
+    assert t.excess[0] < 0.03
+
+
+def test_labels_are_swapped_within_pairs_and_shuffled_among_people() -> None:
+    statements, implied = pairs("statements", 48), people("implied", 20)
+    draws = drawn(statements, implied)
+    np.testing.assert_array_equal(draws.labels["statements"][0], statements.labels)
+    within = draws.labels["statements"].reshape(100, 24, 2)
+    np.testing.assert_array_equal(within.sum(-1), 1)
+    assert 0.3 < (draws.labels["statements"][1:] != statements.labels).mean() < 0.7
+    np.testing.assert_array_equal(draws.labels["implied"].sum(1), 10)
+    np.testing.assert_array_equal(draws.weights["statements"][0], 1)
+    # Topics are drawn whole, and folds keep them whole.
+    by_topic = draws.weights["statements"].reshape(201, 6, 8)
+    assert (by_topic == by_topic[:, :, :1]).all()
+    folds = draws.folds["statements"].reshape(6, 8)
+    assert (folds == folds[:, :1]).all()
