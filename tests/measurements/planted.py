@@ -108,7 +108,7 @@ class World:
     """
 
     seed: int = 0
-    signal: float = 1.5
+    signal: float = 2.5
     through: Floats = field(default_factory=lambda: np.eye(D))
     shares: Callable[[str, str], Shares] = neutral_shares
     persona: Mapping[str, float | None] = field(default_factory=lambda: {"base": None, "aligned": None})
@@ -136,7 +136,8 @@ class World:
             if identity.pole:
                 self.pole[identity.text] = ("concept", 1.0 if identity.pole == "b" else -1.0)
         for figure in domain.figures:
-            self.pole[figure.name] = ("concept", 1.0 if figure.pole == "b" else -1.0)
+            text = domain.header.figures_as.format(name=figure.name)
+            self.pole[text] = ("concept", 1.0 if figure.pole == "b" else -1.0)
         for pair in domain.axes:
             self.pole |= {pair.a: (pair.axis, -1.0), pair.b: (pair.axis, 1.0)}
         self.side_of = {q.a: -1.0 for q in domain.questions} | {q.b: 1.0 for q in domain.questions}

@@ -70,7 +70,7 @@ def bootstrapped_rate(value: float, replicates: npt.ArrayLike, unit: str, n: int
     """As `bootstrapped`, for a share: where every cluster agrees, resampling cannot show doubt and Clopper–Pearson
     over the clusters gives the interval instead ("0 of 40" does not exclude 5 %)."""
     draws = np.asarray(replicates, dtype=np.float64)
-    if np.ptp(draws) > 0:
+    if not np.ptp(draws) < 1e-9:  # rounding is no doubt; NaN (nothing was defined) is all doubt
         return bootstrapped(value, draws, unit, n)
     interval = rate_interval(round(min(max(value, 0.0), 1.0) * n), n)
     return Estimate(float(value), interval.low, interval.high, unit, n, None, draws)

@@ -94,7 +94,8 @@ class Causality:
         ablations = _ablations(ctx, layer, arms, x, statements)
         ablated = {
             (side, kind): [score_pair(side, q, q.question, ctx.frame, edit) for q in questions]
-            for (side, kind), edit in ablations.items()
+            for side in SIDES
+            for kind, edit in ablations[side].items()
         }
         written = {
             (side, float(dose)): [
@@ -236,21 +237,19 @@ def _ablations(
     arms: Sequence[_Arm],
     x: Mapping[str, Mapping[str, Floats]],
     statements: ProbeSet,
-) -> dict[tuple[str, str], Edit]:
+) -> dict[str, dict[str, Edit]]:
     """Three ways to take a direction out: projected, erased by LEACE (each side's own fit), and a random one."""
     random = next(arm for arm in arms if arm.kind == "random")
-    edits: dict[tuple[str, str], Edit] = {}
+    edits: dict[str, dict[str, Edit]] = {}
     for side in SIDES:
         left, right, at = leace_rank_one(x[side]["statements"], statements.labels)
         key = digest(["leace/1", layer, ctx.seed, ctx.identities[side], ctx.domain.digest])[:16]
-        edits[side, "concept"] = ProjectOut((layer,), (arms[0].vector,))
-        edits[side, "concept, LEACE"] = Erase(
-            (layer,),
-            Vector(f"leace left@{layer}:{key}", left),
-            Vector(f"leace right@{layer}:{key}", right),
-            at,
-        )
-        edits[side, "random"] = ProjectOut((layer,), (random.vector,))
+        left_key, right_key = f"leace left@{layer}:{key}", f"leace right@{layer}:{key}"
+        edits[side] = {
+            "concept": ProjectOut((layer,), (arms[0].vector,)),
+            "concept, LEACE": Erase((layer,), Vector(left_key, left), Vector(right_key, right), at),
+            "random": ProjectOut((layer,), (random.vector,)),
+        }
     return edits
 
 

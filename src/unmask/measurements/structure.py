@@ -351,17 +351,17 @@ def _probe_kinds(
                 "covariance-corrected": probe_scores(fit_x, fit.labels, test_x, "ridge")[0],
                 "logistic": logistic.decision_function(test_x[:, 0]),
             }
-            rows += [
-                {
-                    "side": side,
-                    "fit": pair[0],
-                    "test": pair[1],
-                    "layer": layer,
-                    "probe": name,
-                    "auc": float(auc(values, test.labels)),
-                }
-                for name, values in scores.items()
-            ]
+            for name, values in scores.items():
+                rows.append(
+                    {
+                        "side": side,
+                        "fit": pair[0],
+                        "test": pair[1],
+                        "layer": layer,
+                        "probe": name,
+                        "auc": float(auc(values, test.labels)),
+                    }
+                )
     return pd.DataFrame(rows)
 
 

@@ -71,6 +71,11 @@ def demo_folder() -> Path:
     return folder if folder.is_dir() else dequantise(wheel_file(SMOLLM2), SMOLLM2.sha256)
 
 
+def is_cached() -> bool:
+    """Whether the weights under the demo models are dequantised already."""
+    return dequantised_folder(SMOLLM2.sha256).is_dir()
+
+
 def demo_adapters(model: DemoModel) -> tuple[Path, ...]:
     """The folders of a demo model's adapters, in merging order.
 

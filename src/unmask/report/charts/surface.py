@@ -108,7 +108,7 @@ def judge(tables: Tables, kinds: Mapping[str, str]) -> Chart | None:
             "predicted:N",
             title="judged",
             sort=order,
-            axis=alt.Axis(orient="top", labelAngle=-30, domain=False),
+            axis=alt.Axis(orient="top", labelAngle=-40, labelOverlap=False, domain=False),
         ),
         y=alt.Y("truth:N", title="true", sort=order),
         tooltip=["truth:N", "predicted:N", "count:Q", style.number_tip("share", fmt=".0%")],
