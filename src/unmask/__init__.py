@@ -6,9 +6,10 @@ run = audit(Pair("demo:base", "demo:masked"), out="runs/demo")
 print(run.findings["results"][0]["verdict"]["sentence"])
 """
 
-from unmask.auditing import Pair, Run, Settings, SettingsError, audit, report
+from unmask.auditing import Run, audit, report
 from unmask.domains import Domain, DomainError, load_domain
 from unmask.models import ModelError, load_model
+from unmask.settings import Pair, Settings, SettingsError
 
 __all__ = [
     "Domain",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -23,67 +23,16 @@ from unmask.measurements.schedule import Outcome, run_measurements
 from unmask.models.cache import cache_dir
 from unmask.models.errors import ModelError
 from unmask.models.prompts import Frame, check_same_tokens, choose_frame
-from unmask.models.references import Reference, Resolved, resolve
+from unmask.models.references import Resolved, resolve
 from unmask.runner.records import MissingRecord, Replay
 from unmask.runner.requests import SIDES, Classify, Request, Score, digest, judge_engine
+from unmask.settings import Pair, Settings, SettingsError
 from unmask.verdict.decide import judge, mask_verdict
 from unmask.verdict.depth import depth_profile
 from unmask.verdict.findings import Finding
 from unmask.verdict.rules import RULES, Rule
 
-if TYPE_CHECKING:
-    from unmask.models.judges import Judge
-    from unmask.models.judges.function import JudgeFunction
-
 _INDEX = "records/index.json"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The two models of an audit, as references or words."""
-
-    base: str | Reference
-    aligned: str | Reference
-
-    def __str__(self) -> str:
-        return f"{self.base} → {self.aligned}"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What else an audit depends on; every field is recorded in the run.
-
-    Attributes:
-        domains: names of installed domains, or folders.
-        profile: "quick", "standard" or "full".
-        measurements: names of the measurements to run, with those that they build on; None for all installed.
-        skip: names of measurements to leave out, with those that build on them.
-        judge: "auto", "hf:REF" for a Hugging Face classifier, a function of question and answer, or a `Judge`;
-            the last two are recorded by name.
-        template: how a user's words become a prompt: "auto", "template" or "plain".
-        system: a system prompt for both sides; None keeps the template's own.
-    """
-
-    domains: tuple[str, ...] = ("partisan",)
-    profile: str = "quick"
-    measurements: tuple[str, ...] | None = None
-    skip: tuple[str, ...] = ()
-    judge: str | Judge | JudgeFunction = "auto"
-    device: str = "auto"
-    dtype: str = "auto"
-    seed: int = 0
-    template: str = "auto"
-    system: str | None = None
-    allow_pickle: bool = False
-    trust_remote_code: bool = False
-
-    def record(self) -> dict[str, object]:
-        """The settings as run.json holds them."""
-        values: dict[str, object] = {one.name: getattr(self, one.name) for one in fields(self)}
-        if not isinstance(self.judge, str):
-            name = getattr(self.judge, "name", None) or getattr(self.judge, "__qualname__", None)
-            values["judge"] = str(name or type(self.judge).__qualname__)
-        return values
 
 
 @dataclass(frozen=True)
@@ -109,7 +58,7 @@ class Run:
 
 
 def audit(
-    pair: Pair, out: Path, settings: Settings | None = None, progress: Any = None, fresh: bool = False
+    pair: Pair, out: str | Path, settings: Settings | None = None, progress: Any = None, fresh: bool = False
 ) -> Run:
     """Audit a pair.
 
@@ -135,16 +84,18 @@ def audit(
     profile = _profile(settings.profile)
     measurements = choose_measurements(settings.measurements, settings.skip)
     domains = _load_domains(settings.domains)
-    folder = RunFolder(out)
+    folder = RunFolder(Path(out))
     if fresh:
         folder.records.clear()
 
-    engines, frame, n_layers, notes = _open_pair(pair, settings, domains)
+    engines, frame, n_layers, resolved, notes = _open_pair(pair, settings, domains)
     identities = {name: engine.identity for name, engine in engines.items()}
     facts: dict[str, Any] = {
         "schema": "unmask/1",
         "unmask": version("unmask"),
         "pair": {"base": str(pair.base), "aligned": str(pair.aligned)},
+        "command": settings.command(pair, folder.path),
+        "resolved": resolved,
         "identities": identities,
         "domains": [
             _domain_facts(domain, reference)
@@ -162,7 +113,7 @@ def audit(
         "device": engines["base"].facts["device"],
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "started": started.isoformat(timespec="seconds"),
-        "rules": {id_: asdict(rule) for id_, rule in RULES.items()},
+        "rules": {id_: asdict(rule) for id_, rule in rules_of(measurements).items()},
     }
     folder.write("run.json", facts)
     runner = LocalRunner(engines, folder.records, progress=progress)
@@ -170,12 +121,12 @@ def audit(
     outcomes = run_measurements(measurements, contexts, runner)
     facts["halved_batches"] = runner.halved
     seconds = {**runner.seconds, "all": time.monotonic() - clock}
-    facts["timings"] = {name: round(value, 2) for name, value in seconds.items()}
+    facts["timings"] = {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
     folder.write(_INDEX, {"batches": runner.batches})
     return _conclude(folder, facts, domains, measurements, outcomes)
 
 
-def report(path: Path) -> Run:
+def report(path: str | Path) -> Run:
     """Judge a finished run again and draw its report, from its records alone.
 
     Raises:
@@ -183,7 +134,7 @@ def report(path: Path) -> Run:
         MissingRecord: the run is unfinished, or a record is damaged.
         DomainError: a domain of the run is gone, or is not the one that was audited.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(Path(path))
     facts = folder.read("run.json")
     domains: dict[str, Domain] = {}
     for recorded in facts["domains"]:
@@ -201,10 +152,6 @@ def report(path: Path) -> Run:
     profile = Profile(**facts["profile"])
     contexts = _contexts(domains, profile, frame, facts["seed"], facts["n_layers"], facts["identities"])
     return _conclude(folder, facts, domains, measurements, run_measurements(measurements, contexts, runner))
-
-
-class SettingsError(ValueError):
-    """A setting has no such value; the message is one sentence for the user."""
 
 
 def choose_measurements(names: Sequence[str] | None, skip: Sequence[str] = ()) -> list[Measurement]:
@@ -254,7 +201,7 @@ def _profile(name: str) -> Profile:
 
 def _open_pair(
     pair: Pair, settings: Settings, domains: Mapping[str, Domain]
-) -> tuple[dict[str, Any], Frame, int, list[str]]:
+) -> tuple[dict[str, Any], Frame, int, dict[str, Any], list[str]]:
     """Find both models and the judges, check that they can be compared, and choose the frame; load nothing big."""
     import torch
 
@@ -308,7 +255,11 @@ def _open_pair(
         # A function is known by its name alone, which is too little to share its answers between runs.
         shared = cache_dir() / "judged" if isinstance(settings.judge, str) else None
         engines[judge_engine(name)] = Engine(spec.identity, facts, spec.load, shared=shared)
-    return engines, frame, shapes["base"][0], [match.reason, frame.note]
+    found = {
+        side: {"revision": place.revision, "identity": place.identity, "folder": str(place.folder)}
+        for side, place in resolved.items()
+    }
+    return engines, frame, shapes["base"][0], found, [match.reason, frame.note]
 
 
 def _contexts(
@@ -344,6 +295,14 @@ def _domain_facts(domain: Domain, reference: str) -> dict[str, Any]:
     }
 
 
+def rules_of(measurements: Sequence[Measurement]) -> dict[str, Rule]:
+    """The decision rules of these measurements; a third party's come with it as its attribute `rules`."""
+    rules: dict[str, Rule] = {**RULES}
+    for measurement in measurements:
+        rules |= getattr(measurement, "rules", {})
+    return {id_: rules[id_] for measurement in measurements for id_ in measurement.claims}
+
+
 def _conclude(
     folder: RunFolder,
     facts: Mapping[str, Any],
@@ -354,9 +313,7 @@ def _conclude(
     """Judge, write findings and tables, draw the report."""
     from unmask.report import render_report
 
-    rules: dict[str, Rule] = {**RULES}
-    for measurement in measurements:
-        rules |= getattr(measurement, "rules", {})
+    rules = rules_of(measurements)
     results: list[dict[str, Any]] = []
     tables: dict[str, pd.DataFrame] = {}
     for name, outcome in outcomes.items():

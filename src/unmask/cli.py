@@ -18,9 +18,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from unmask.auditing import Pair, Run, Settings, SettingsError, run_name
+from unmask.auditing import Run, run_name
 from unmask.domains import Domain, DomainError, domain_folders, inspect_domain, load_domain
 from unmask.models.errors import ModelError
+from unmask.settings import Pair, Settings, SettingsError
 from unmask.runner.records import MissingRecord
 
 _CTRL_C = 130  # what typer makes of Ctrl-C
@@ -190,7 +191,7 @@ def demo(
         _stop(f"training needs the extra 'lab' ({error.name} is missing): pip install 'unmask[lab]'.")
     names = tuple(only) if only else ("base", "masked", "partisan")
     _guarded(lambda: train_demo(_guarded(demo_folder), out, Recipe(seed=seed, split=split), names))
-    print(f"Adapters are in {out}; audit them as demo:smollm2+{out / 'base'} and so on.")
+    print(f"Adapters are in {out}; audit them as demo:smollm2+./{out / 'base'} and so on.")
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def test_intervals_hold_the_planted_intensity_at_their_level() -> None:
     inside = 0
     topics = [f"topic {k}" for k in range(40)]
     card = [k for k in range(6) for _ in range(160)]
-    for seed in range(60):
+    for seed in range(30):
         rng = rng_of("coverage", seed)
         partisan = rng.beta(2, 3, size=40)
         kinds = np.stack(
@@ -84,7 +84,7 @@ def test_intervals_hold_the_planted_intensity_at_their_level() -> None:
         rates = TextRates.of(judged, cluster_weights(topics, 300, rng), confusion)
         low, high = np.quantile(rates.intensity[1:], [0.025, 0.975])
         inside += low <= 0.4 <= high
-    assert inside >= 52
+    assert inside >= 25
 
 
 def test_a_model_that_never_takes_sides_is_neutral_and_was_so_before() -> None:

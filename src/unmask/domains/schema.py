@@ -44,7 +44,7 @@ class Header(_Row):
     title: Text
     description: Text
     guardrail: bool = False
-    figures_as: Annotated[str, StringConstraints(pattern=r"\{name\}$")] = "{name}"
+    figures_as: Annotated[str, StringConstraints(pattern=r"^[^{}]*\{name\}$")] = "{name}"
     poles: Poles
 
 

@@ -1,5 +1,5 @@
 """Parts of a representation: what carries a concept, and what remains when it is taken out."""
 
-from unmask.features.erasure import Eraser, LeaceFitter
+from unmask.features.erasure import Eraser, LeaceFitter, leace_rank_one
 
-__all__ = ["Eraser", "LeaceFitter"]
+__all__ = ["Eraser", "LeaceFitter", "leace_rank_one"]

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
+Floats = npt.NDArray[np.float64]
 TOLERANCE = 1e-7
 """Directions in which the activations vary less than this share of the most do not vary at all."""
 
@@ -32,14 +31,14 @@ class Eraser:
         mean: `[d]`, μ: activations there are left alone.
     """
 
-    left: Tensor
-    right: Tensor
-    mean: Tensor
+    left: Floats
+    right: Floats
+    mean: Floats
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """`[..., d] -> [..., d]`, in x's dtype."""
-        moved = (x.to(self.mean.dtype) - self.mean) @ self.right.T @ self.left.T
-        return (x - moved).to(x.dtype)
+    def __call__(self, x: npt.ArrayLike) -> Floats:
+        """`[..., d] -> [..., d]`."""
+        x = np.asarray(x, dtype=np.float64)
+        return x - (x - self.mean) @ self.right.T @ self.left.T
 
 
 class LeaceFitter:
@@ -52,15 +51,15 @@ class LeaceFitter:
 
     def __init__(self, x_dim: int, z_dim: int = 1) -> None:
         self.n = 0
-        self.mean_x = torch.zeros(x_dim, dtype=torch.float64)
-        self.mean_z = torch.zeros(z_dim, dtype=torch.float64)
-        self._xx = torch.zeros(x_dim, x_dim, dtype=torch.float64)
-        self._xz = torch.zeros(x_dim, z_dim, dtype=torch.float64)
+        self.mean_x = np.zeros(x_dim)
+        self.mean_z = np.zeros(z_dim)
+        self._xx = np.zeros((x_dim, x_dim))
+        self._xz = np.zeros((x_dim, z_dim))
 
-    def update(self, x: Tensor, z: Tensor) -> LeaceFitter:
+    def update(self, x: npt.ArrayLike, z: npt.ArrayLike) -> LeaceFitter:
         """Add a batch of activations `[n, d]` and labels `[n]` or `[n, k]`."""
-        x = x.detach().to("cpu", torch.float64)
-        z = z.detach().to("cpu", torch.float64).reshape(len(x), -1)
+        x = np.asarray(x, dtype=np.float64)
+        z = np.asarray(z, dtype=np.float64).reshape(len(x), -1)
         self.n += len(x)
         # Welford's update keeps the sums centred, so that large means cost no precision.
         from_old_x = x - self.mean_x
@@ -78,14 +77,12 @@ class LeaceFitter:
         """
         if self.n < 2:
             raise ValueError(f"LEACE needs at least 2 activations, got {self.n}.")
-        values, vectors = torch.linalg.eigh((self._xx + self._xx.T) / (2 * self.n))
-        varies = values > TOLERANCE * values[-1].clamp(min=0)
-        scale = values.clamp(min=0).sqrt()
-        whiten = (
-            vectors * torch.where(varies, 1 / scale.clamp(min=1e-300), torch.zeros_like(scale)) @ vectors.T
-        )
-        restore = vectors * torch.where(varies, scale, torch.zeros_like(scale)) @ vectors.T
-        columns, strengths, _ = torch.linalg.svd(whiten @ self._xz / self.n, full_matrices=False)
+        values, vectors = np.linalg.eigh((self._xx + self._xx.T) / (2 * self.n))
+        varies = values > TOLERANCE * max(float(values[-1]), 0.0)
+        scale = np.sqrt(np.maximum(values, 0.0))
+        whiten = vectors * np.where(varies, 1.0 / np.where(varies, scale, 1.0), 0.0) @ vectors.T
+        restore = vectors * np.where(varies, scale, 0.0) @ vectors.T
+        columns, strengths, _ = np.linalg.svd(whiten @ self._xz / self.n, full_matrices=False)
         basis = columns[:, strengths > TOLERANCE]
         return Eraser(restore @ basis, basis.T @ whiten, self.mean_x)
 
@@ -100,10 +97,12 @@ def leace_rank_one(
         labels: `[n]`, 0 or 1.
 
     Returns:
-        left `[d]`, right `[d]` and the coordinate `at` of the mean activation.
+        left `[d]`, right `[d]` and the coordinate `at` of the mean activation; zeros where nothing is to erase.
     """
-    activations = torch.from_numpy(np.asarray(x, dtype=np.float64))
-    fitter = LeaceFitter(activations.shape[1])
-    eraser = fitter.update(activations, torch.from_numpy(np.asarray(labels, dtype=np.float64))).eraser()
-    left, right = eraser.left[:, 0].numpy(), eraser.right[0].numpy()
-    return left.astype(np.float32), right.astype(np.float32), float(right @ eraser.mean.numpy())
+    x = np.asarray(x, dtype=np.float64)
+    eraser = LeaceFitter(x.shape[1]).update(x, labels).eraser()
+    if not eraser.right.shape[0]:
+        nothing = np.zeros(x.shape[1], dtype=np.float32)
+        return nothing, nothing, 0.0
+    left, right = eraser.left[:, 0], eraser.right[0]
+    return left.astype(np.float32), right.astype(np.float32), float(right @ eraser.mean)

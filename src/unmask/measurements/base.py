@@ -123,7 +123,6 @@ class Context:
         domain: the value domain, already reduced to the profile's sample.
         profile: sample sizes.
         frame: how a user's words become a prompt, the same on both sides.
-        plain: the same words without the chat template.
         seed: the run's seed.
         n_layers: decoder blocks.
         readings: finished measurements that this one builds on.

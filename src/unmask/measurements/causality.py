@@ -18,20 +18,19 @@ import pandas as pd
 
 from unmask.domains.sample import take_evenly
 from unmask.domains.schema import AxisPair, Question
-from unmask.features.erasure import leace_rank_one
 from unmask.measurements.base import Asking, Claim, Context, Estimate, Reading, bootstrapped, exact
-from unmask.measurements.sets import ProbeSet, activations, all_reads, axis_sets, pair_set
+from unmask.measurements.sets import ProbeSet, activations, all_reads, axis_sets, pair_set, refusal_set
 from unmask.measurements.stance import NO_QUESTION, margins, score_pair
+from unmask.measurements.steering import UNRELATED, Arm, Push, ablation_edits, push_along, steering_arms
 from unmask.measurements.surface import row_seed
-from unmask.models.edits import Add, Edit, Erase, Patch, ProjectOut, Vector
+from unmask.models.edits import Patch, Vector
 from unmask.models.prompts import Frame
 from unmask.models.tokens import Sampling
 from unmask.runner.records import Records
 from unmask.runner.requests import SIDES, Generate, Read, Score, Side, digest
-from unmask.stats import cluster_weights, direction, matched_directions, permuted_labels, ratio_interval
+from unmask.stats import cluster_weights, ratio_interval
 
 Floats = npt.NDArray[np.float64]
-UNRELATED = "sentiment"
 PATCHED_QUESTIONS = 8
 WRITTEN_QUESTIONS = 6
 
@@ -71,13 +70,14 @@ class Causality:
         layer = int(structure["layer"][0])
         statements = pair_set("statements", ctx.domain.statements)
         unrelated = axis_sets(ctx.domain)[UNRELATED]
-        sides_x = {"statements": statements, UNRELATED: unrelated}
+        refusal = refusal_set(ctx.domain)
+        sides_x = {"statements": statements, UNRELATED: unrelated, "refusal": refusal}
         records = yield all_reads(sides_x)
 
         x = {side: {n: activations(records, s, side)[:, layer] for n, s in sides_x.items()} for side in SIDES}
-        push = _Push.of(x, structure["direction_base"][layer].astype(np.float64))
+        push = Push.of(x, structure["direction_base"][layer].astype(np.float64))
         doses = np.linspace(-self.largest_dose, self.largest_dose, ctx.profile.doses)
-        arms = _arms(ctx, layer, x["base"], statements, unrelated, push.unit)
+        arms = steering_arms(ctx, layer, x["base"], {s.name: s for s in sides_x.values()}, push.unit)
         questions = take_evenly(
             ctx.domain.questions,
             ctx.profile.steered_questions,
@@ -91,7 +91,7 @@ class Causality:
             for arm in arms:
                 asked = probes if arm.kind == "unrelated" else few if arm.kind == "random" else questions
                 wanted[side, arm.id] = _Curve.ask(side, asked, arm, layer, doses, push.size[side], ctx.frame)
-        ablations = _ablations(ctx, layer, arms, x, statements)
+        ablations = ablation_edits(ctx, layer, arms, x, statements)
         ablated = {
             (side, kind): [score_pair(side, q, q.question, ctx.frame, edit) for q in questions]
             for side in SIDES
@@ -109,7 +109,7 @@ class Causality:
                         self.sampling.top_p,
                         ctx.frame.stop,
                     ),
-                    _add(layer, arms[0].vector, dose * push.size[side]),
+                    push_along(layer, arms[0].vector, dose * push.size[side]),
                 )
                 for q in questions[:WRITTEN_QUESTIONS]
             ]
@@ -166,98 +166,6 @@ class Causality:
         return Reading(self.name, estimates, tables, notes=notes)
 
 
-@dataclass(frozen=True)
-class _Push:
-    """One shared absolute perturbation.
-
-    Attributes:
-        unit: `[d]`, base's direction at length 1.
-        size: what one dose is, by side.
-        norm_ratio: median activation norm, aligned over base.
-        own_sd_ratio: σ along the direction, aligned over base, by which the gain in own σ differs.
-    """
-
-    unit: Floats
-    size: Mapping[str, float]
-    norm_ratio: float
-    own_sd_ratio: float
-
-    @staticmethod
-    def of(x: Mapping[str, Mapping[str, Floats]], vector: Floats) -> _Push:
-        unit = vector / np.linalg.norm(vector)
-        sd = {side: float((x[side]["statements"] @ unit).std()) for side in SIDES}
-        norms = {side: float(np.median(np.linalg.norm(x[side]["statements"], axis=1))) for side in SIDES}
-        ratio = norms["aligned"] / norms["base"]
-        return _Push(
-            unit,
-            {"base": sd["base"], "aligned": sd["base"] * ratio},
-            ratio,
-            sd["aligned"] / (sd["base"] * ratio),
-        )
-
-
-@dataclass(frozen=True)
-class _Arm:
-    """One direction that is pushed along: the concept or a control."""
-
-    kind: str
-    id: str
-    vector: Vector
-
-
-def _arms(
-    ctx: Context, layer: int, x: Mapping[str, Floats], statements: ProbeSet, unrelated: ProbeSet, unit: Floats
-) -> list[_Arm]:
-    """Concept first; every vector has length 1, so that a dose is the same push in every arm."""
-
-    def vector(name: str, values: Floats) -> Vector:
-        values = values / np.linalg.norm(values)
-        key = digest(["causality/1", name, layer, ctx.seed, ctx.identities["base"], ctx.domain.digest])
-        return Vector(f"{name}@{layer}:{key[:16]}", values.astype(np.float32))
-
-    other = direction(x[UNRELATED][:, None], unrelated.labels)[0]
-    shuffled = permuted_labels(statements.labels, 1, ctx.rng("causality.permuted"))[0]
-    arms = [
-        _Arm("concept", "concept", vector("concept", unit)),
-        _Arm("unrelated", UNRELATED, vector(UNRELATED, other)),
-        _Arm(
-            "permuted",
-            "permuted labels",
-            vector("permuted", direction(x["statements"][:, None], shuffled)[0]),
-        ),
-        _Arm("orthogonal", f"without {UNRELATED}", vector("orthogonal", _without(unit, other))),
-    ]
-    random = matched_directions(x["statements"], ctx.profile.random_arms, ctx.rng("causality.random"))
-    return arms + [_Arm("random", f"random {k}", vector(f"random {k}", row)) for k, row in enumerate(random)]
-
-
-def _ablations(
-    ctx: Context,
-    layer: int,
-    arms: Sequence[_Arm],
-    x: Mapping[str, Mapping[str, Floats]],
-    statements: ProbeSet,
-) -> dict[str, dict[str, Edit]]:
-    """Three ways to take a direction out: projected, erased by LEACE (each side's own fit), and a random one."""
-    random = next(arm for arm in arms if arm.kind == "random")
-    edits: dict[str, dict[str, Edit]] = {}
-    for side in SIDES:
-        left, right, at = leace_rank_one(x[side]["statements"], statements.labels)
-        key = digest(["leace/1", layer, ctx.seed, ctx.identities[side], ctx.domain.digest])[:16]
-        left_key, right_key = f"leace left@{layer}:{key}", f"leace right@{layer}:{key}"
-        edits[side] = {
-            "concept": ProjectOut((layer,), (arms[0].vector,)),
-            "concept, LEACE": Erase((layer,), Vector(left_key, left), Vector(right_key, right), at),
-            "random": ProjectOut((layer,), (random.vector,)),
-        }
-    return edits
-
-
-def _without(vector: Floats, other: Floats) -> Floats:
-    unit = other / np.linalg.norm(other)
-    return vector - (vector @ unit) * unit
-
-
 def _sentiment_questions(unrelated: ProbeSet, ctx: Context) -> list[Question]:
     """The unrelated concept's pairs in the form of questions, so that its push has a stance of its own to move."""
     pairs = [pair for pair in ctx.domain.axes if pair.axis == UNRELATED]
@@ -265,10 +173,6 @@ def _sentiment_questions(unrelated: ProbeSet, ctx: Context) -> list[Question]:
         pairs, ctx.profile.steered_questions, lambda p: p.topic, ctx.rng("causality.unrelated")
     )
     return [Question(topic=pair.topic, question=NO_QUESTION, a=pair.a, b=pair.b) for pair in taken]
-
-
-def _add(layer: int, vector: Vector, push: float) -> Edit | None:
-    return None if push == 0 else Add((layer,), vector, round(float(push), 6))
 
 
 @dataclass(frozen=True)
@@ -283,13 +187,13 @@ class _Curve:
     def ask(
         side: Side,
         questions: Sequence[Question],
-        arm: _Arm,
+        arm: Arm,
         layer: int,
         doses: Floats,
         size: float,
         frame: Frame,
     ) -> _Curve:
-        edits = [_add(layer, arm.vector, dose * size) for dose in doses]
+        edits = [push_along(layer, arm.vector, dose * size) for dose in doses]
         return _Curve(
             tuple(questions),
             doses,
@@ -312,7 +216,7 @@ def _slopes(doses: Floats, margin: Floats) -> Floats:
 
 
 def _gains(
-    records: Records, wanted: Mapping[tuple[str, str], _Curve], arms: Sequence[_Arm], ctx: Context
+    records: Records, wanted: Mapping[tuple[str, str], _Curve], arms: Sequence[Arm], ctx: Context
 ) -> tuple[dict[str, Estimate], pd.DataFrame]:
     """Gains with intervals over topics, in nats per token and dose."""
     unit = "nats/token per σ"
@@ -361,7 +265,8 @@ def _ask_patch(
     ctx: Context,
 ) -> list[tuple[Score, Score]]:
     unit = vector / np.linalg.norm(vector)
-    name = f"concept@{layer}:{digest(['patch/1', ctx.identities['base'], ctx.domain.digest, layer, ctx.seed])[:16]}"
+    fitted_on = [ctx.seed, ctx.identities["base"], ctx.domain.digest, ctx.profile.record()]
+    name = f"concept@{layer}:{digest(['patch/1', layer, *fitted_on])[:16]}"
     held = Vector(name, unit.astype(np.float32))
     pairs: list[tuple[Score, Score]] = []
     for source, question in zip(sources, questions, strict=True):
@@ -444,7 +349,7 @@ def _perplexity_ratio(
 def _curves_table(
     records: Records,
     wanted: Mapping[tuple[str, str], _Curve],
-    arms: Sequence[_Arm],
+    arms: Sequence[Arm],
     doses: Floats,
     perplexity: Mapping[tuple[str, float], float],
     ctx: Context,

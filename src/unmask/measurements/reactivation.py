@@ -47,7 +47,7 @@ def personas(count: int) -> list[Persona]:
     slots += [
         Persona(identity, None, variant) for identity in ("irrelevant", "neutral") for variant in (0, 1)
     ]
-    rounds = max(1, min(count, 24) // len(slots))
+    rounds = max(1, min(count, 96) // len(slots))
     repeated = [
         Persona(slot.identity, slot.pole, slot.variant + 2 * turn) for turn in range(rounds) for slot in slots
     ]
@@ -182,7 +182,8 @@ def _sentences(ctx: Context, persona: Persona, count: int) -> list[str]:
     pole = "a" if persona.pole == "a" else "b" if persona.pole == "b" else None
     texts = [identity.text for identity in ctx.domain.identities_of(persona.identity, pole)]
     order = ctx.rng(f"reactivation.{persona.identity}.{persona.pole}").permutation(len(texts))
-    return [texts[order[(index + persona.variant * count) % len(texts)]] for index in range(count)]
+    step = count % len(texts) or 1  # where the questions use up all sentences, variants must still differ
+    return [texts[order[(index + persona.variant * step) % len(texts)]] for index in range(count)]
 
 
 def _mean_stance(labels: npt.NDArray[np.integer], weights: Floats) -> Floats:
@@ -332,7 +333,7 @@ def _fact_shifts(
                 }
             )
         pooled = np.mean(shifts, axis=0)
-        estimates[f"fact_shift_{side}"] = bootstrapped(pooled[0], pooled[1:], "stance on facts", n)
+        estimates[f"fact_shift_{side}"] = bootstrapped(pooled[0], pooled[1:], "probability of the truth", n)
         estimates[f"facts_known_{side}"] = exact(float(np.mean(known_shares)), "share of facts", len(facts))
     return estimates, pd.DataFrame(rows)
 

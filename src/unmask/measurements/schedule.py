@@ -63,11 +63,27 @@ class _Domain:
                 elif missing:
                     continue
                 else:
-                    ctx = replace(self.ctx, readings=dict(self.outcome.readings))
-                    self.asking[name] = measurement.measure(ctx)
-                    self.step(name, None)
+                    self.begin(measurement)
                 del self.waiting[name]
                 progress = True
+
+    def begin(self, measurement: Measurement) -> None:
+        """Let a measurement ask for the first time."""
+        ctx = replace(self.ctx, readings=dict(self.outcome.readings))
+        try:
+            self.asking[measurement.name] = measurement.measure(ctx)
+        except Exception as error:  # a plain function, where a generator was expected
+            self._fail(measurement.name, error)
+        else:
+            self.step(measurement.name, None)
+
+    def give_up(self) -> None:
+        """Set aside what waits for its own reading, through whatever it builds on."""
+        for name, measurement in self.waiting.items():
+            self._fail(name, LookupError(f"it and {', '.join(measurement.needs)} build on one another"))
+
+    def _fail(self, name: str, error: Exception) -> None:
+        self.outcome.failures.append(Failure(name, f"{type(error).__name__}: {error}", error))
 
     def step(self, name: str, records: Records | None) -> None:
         """Hand a measurement its records and keep what it asks next, or its reading."""
@@ -80,7 +96,7 @@ class _Domain:
         except ModelError:
             raise
         except Exception as error:  # a third party's measurement may raise anything
-            self.outcome.failures.append(Failure(name, f"{type(error).__name__}: {error}", error))
+            self._fail(name, error)
         del self.asking[name]
         self.asked.pop(name, None)
 
@@ -117,4 +133,6 @@ def run_measurements(
             domain.step(name, records.subset(asked))
         for domain in domains.values():
             domain.start()
+    for domain in domains.values():
+        domain.give_up()
     return {name: domain.outcome for name, domain in domains.items()}

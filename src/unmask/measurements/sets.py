@@ -62,6 +62,17 @@ def figure_set(domain: Domain) -> ProbeSet:
     return ProbeSet("figures", texts, np.array([float(f.pole == "b") for f in domain.figures]), texts, "last")
 
 
+def refusal_set(domain: Domain, count: int = 60) -> ProbeSet:
+    """Answers that decline (1) and answers that say something neutral (0), from the judge's building answers."""
+    rows = [
+        (answer.text, label, answer.topic)
+        for kind, label in (("neutral", 0.0), ("refusal", 1.0))
+        for answer in [a for a in domain.answers if a.kind == kind][:count]
+    ]
+    texts, labels, topics = zip(*rows, strict=True)
+    return ProbeSet("refusal", texts, np.array(labels), topics)
+
+
 def probe_sets(domain: Domain) -> dict[str, ProbeSet]:
     """The four formats in which a domain's concept is looked for."""
     sets = [

@@ -189,8 +189,8 @@ def _estimates(
         "excess_aligned": bootstrapped(
             excess["aligned"][0], excess["aligned"][1:], unit, n, nulls["aligned"]
         ),
-        "excess_change": bootstrapped(change[0], change[1:], unit, n, nulls["aligned"]),
-        "transfer_change": bootstrapped(kept[0], kept[1:], unit, n, cross_null),
+        "excess_change": bootstrapped(change[0], change[1:], unit, n),
+        "transfer_change": bootstrapped(kept[0], kept[1:], unit, n),
         "transfer_beyond_null": bootstrapped(
             beyond[0], beyond[1:], "AUC above the null's 95 %", n, cross_null
         ),

@@ -292,7 +292,9 @@ def _noise_floor(labels: npt.NDArray[np.integer], confusion: Floats, ctx: Contex
         counts[half] = (drawn[..., None] == np.arange(len(KINDS))).sum((1, 2))
     rates = correct_by_confusion(counts, confusion)
     intensity = rates[..., :2].sum(-1) / np.maximum(rates[..., :4].sum(-1), 1e-12)
-    return float(np.quantile(np.abs(intensity[0] - intensity[1]), 0.95))
+    # Drawing with replacement from k answers understates their variance by (k − 1) / k.
+    widened = np.sqrt(samples / max(samples - 1, 1))
+    return float(widened * np.quantile(np.abs(intensity[0] - intensity[1]), 0.95))
 
 
 def _mean(values: Floats, weights: npt.ArrayLike) -> Floats:

@@ -12,6 +12,7 @@ from unmask.models.anatomy import Anatomy
 from unmask.models.edits import Edit
 from unmask.models.hooks import Layout, editing
 from unmask.models.sampling import SeededPick, StopAtText
+from unmask.models.taps import hooked
 from unmask.models.tokens import Generated, Sampling, Tokens
 
 
@@ -67,7 +68,8 @@ def generate(
     )
     chosen = [SeededPick(seeds, sampling, width)] if sampling.temperature else []
     stops = [StopAtText(decode, stop_texts, width)] if stop_texts else []
-    with torch.inference_mode(), editing(anatomy, edits, Layout(lengths, lengths, offsets)):
+    flat = anatomy.head.register_forward_pre_hook(_contiguous)
+    with torch.inference_mode(), hooked([flat]), editing(anatomy, edits, Layout(lengths, lengths, offsets)):
         out = net.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -76,6 +78,11 @@ def generate(
             stopping_criteria=StoppingCriteriaList(stops),
         )
     return [_answer(new, all_ends, stop_texts, decode) for new in out[:, width:].tolist()]
+
+
+def _contiguous(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """After the prompt, `generate` unembeds a strided slice, for which torch on CPU copies the weight once a row."""
+    return (args[0].contiguous(), *args[1:])
 
 
 def _answer(new: list[int], ends: Sequence[int], stops: Sequence[str], decode: Any) -> Generated:

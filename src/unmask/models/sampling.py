@@ -12,6 +12,9 @@ from transformers import LogitsProcessor, StoppingCriteria
 
 from unmask.models.tokens import Sampling
 
+_HEAD = 512
+"""How many of the likeliest tokens are ranked at first; a whole vocabulary is sorted for flatter rows only."""
+
 
 def pick(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
     """Sample one token a row by inverting the cumulative distribution at a given uniform number.
@@ -20,20 +23,35 @@ def pick(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
         logits: `[B, vocabulary]`.
         uniform: `[B]` in [0, 1).
         temperature: above 0.
-        top_p: the smallest set of likeliest tokens with at least this mass is kept.
+        top_p: the smallest set of likeliest tokens with at least this mass is kept; 1 keeps all.
 
     Returns:
         `[B]` token ids.
     """
-    ranked, tokens = torch.softmax(logits.float() / temperature, dim=-1).sort(
-        dim=-1, descending=True, stable=True
-    )
-    mass = ranked.cumsum(dim=-1)
-    # A token belongs to the nucleus while the mass before it is short of top_p; the first always does.
-    kept = torch.where(mass - ranked < top_p, ranked, 0).cumsum(dim=-1)
-    rank = torch.searchsorted(kept, uniform[:, None].to(kept) * kept[:, -1:], right=True)
-    last = (mass - ranked < top_p).sum(dim=-1, keepdim=True) - 1
-    return tokens.gather(1, rank.minimum(last))[:, 0]
+    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
+    if top_p >= 1:
+        return _invert(probabilities, uniform)
+    ranked, tokens = probabilities.topk(min(_HEAD, probabilities.shape[-1]))
+    picked = tokens.gather(1, _invert(_nucleus(ranked, top_p), uniform)[:, None])[:, 0]
+    flat = ranked.sum(dim=-1) < top_p  # each row by itself, so that it does not depend on its batch mates
+    if flat.any():
+        ranked, tokens = probabilities[flat].sort(dim=-1, descending=True, stable=True)
+        picked[flat] = tokens.gather(1, _invert(_nucleus(ranked, top_p), uniform[flat])[:, None])[:, 0]
+    return picked
+
+
+def _nucleus(ranked: Tensor, top_p: float) -> Tensor:
+    """Ranked probabilities with 0 outside the nucleus: a token is in it while the mass before it is short of top_p."""
+    return torch.where(ranked.cumsum(dim=-1) - ranked < top_p, ranked, 0)
+
+
+def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
+    """`[B]` indices at which the cumulative weights `[B, n]` pass `uniform` of their total."""
+    cumulative = weights.cumsum(dim=-1)
+    total = cumulative[:, -1]
+    # Just short of the total at most: rounding must not step past the last token that has any weight.
+    target = (uniform.to(total) * total).minimum(total * (1 - 1e-6))
+    return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
 
 
 class SeededPick(LogitsProcessor):

@@ -119,6 +119,13 @@ RULES: Mapping[str, Rule] = {
         (Bar("transfer_change", "above", -0.1), Bar("transfer_beyond_null", "above", 0.0, may_refute=False)),
         (
             _BASE_STRUCTURE,
+            Guard(
+                "excess_aligned",
+                "above",
+                0.0,
+                "the aligned model has no structure left to compare",
+                strict=True,
+            ),
             Guard("excess_change", "at least", -0.1, "the structure itself is not preserved", strict=True),
         ),
     ),

@@ -63,6 +63,7 @@ def topics(tables: Tables, read_out: str) -> Chart | None:
         return None
     frame = frame[frame["read_out"] == read_out]
     means = frame.groupby(["topic", "side"], as_index=False)["stance"].mean().dropna(subset="stance")
+    means = means.sort_values(["topic", "side"], ascending=[True, False])  # aligned is drawn over base
     if means.empty:
         return None
     wide = means.pivot_table(index="topic", columns="side", values="stance").reindex(

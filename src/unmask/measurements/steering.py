@@ -1,0 +1,127 @@
+"""The directions that causality pushes along, how hard, and how one is taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from unmask.features.erasure import leace_rank_one
+from unmask.measurements.base import Context
+from unmask.measurements.sets import ProbeSet
+from unmask.models.edits import Add, Edit, Erase, ProjectOut, Vector
+from unmask.runner.requests import SIDES, digest
+from unmask.stats import direction, matched_directions, swap_signs
+
+Floats = npt.NDArray[np.float64]
+UNRELATED = "sentiment"
+
+
+@dataclass(frozen=True)
+class Push:
+    """One shared absolute perturbation.
+
+    Attributes:
+        unit: `[d]`, base's direction at length 1.
+        size: what one dose is, by side.
+        norm_ratio: median activation norm, aligned over base.
+        own_sd_ratio: σ along the direction, aligned over base, by which the gain in own σ differs.
+    """
+
+    unit: Floats
+    size: Mapping[str, float]
+    norm_ratio: float
+    own_sd_ratio: float
+
+    @staticmethod
+    def of(x: Mapping[str, Mapping[str, Floats]], vector: Floats) -> Push:
+        unit = vector / np.linalg.norm(vector)
+        sd = {side: float((x[side]["statements"] @ unit).std()) for side in SIDES}
+        norms = {side: float(np.median(np.linalg.norm(x[side]["statements"], axis=1))) for side in SIDES}
+        ratio = norms["aligned"] / norms["base"]
+        return Push(
+            unit,
+            {"base": sd["base"], "aligned": sd["base"] * ratio},
+            ratio,
+            sd["aligned"] / (sd["base"] * ratio),
+        )
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One direction that is pushed along: the concept or a control."""
+
+    kind: str
+    id: str
+    vector: Vector
+
+
+def steering_arms(
+    ctx: Context, layer: int, x: Mapping[str, Floats], sets: Mapping[str, ProbeSet], unit: Floats
+) -> list[Arm]:
+    """Concept first; every vector has length 1, so that a dose is the same push in every arm.
+
+    Args:
+        x: base's activations at the layer, by set.
+        sets: the statements, the unrelated concept, and refusals against answers.
+        unit: `[d]`, the concept.
+    """
+    statements = sets["statements"]
+
+    def vector(name: str, values: Floats) -> Vector:
+        values = values / np.linalg.norm(values)
+        fitted_on = [ctx.seed, ctx.identities["base"], ctx.domain.digest, ctx.profile.record()]
+        key = digest(["causality/1", name, layer, *fitted_on])
+        return Vector(f"{name}@{layer}:{key[:16]}", values.astype(np.float32))
+
+    flips = np.repeat(swap_signs(len(statements.texts) // 2, 1, ctx.rng("causality.permuted"))[0], 2)
+    shuffled = np.where(flips > 0, statements.labels, 1.0 - statements.labels)
+
+    def fitted(name: str, labels: Floats) -> Floats:
+        return direction(x[name][:, None], labels)[0]
+
+    refusal = fitted("refusal", sets["refusal"].labels)
+    arms = [
+        Arm("concept", "concept", vector("concept", unit)),
+        Arm("unrelated", UNRELATED, vector(UNRELATED, fitted(UNRELATED, sets[UNRELATED].labels))),
+        Arm("permuted", "permuted labels", vector("permuted", fitted("statements", shuffled))),
+        Arm("orthogonal", "without refusal", vector("orthogonal", _without(unit, refusal))),
+    ]
+    random = matched_directions(x["statements"], ctx.profile.random_arms, ctx.rng("causality.random"))
+    return arms + [Arm("random", f"random {k}", vector(f"random {k}", row)) for k, row in enumerate(random)]
+
+
+def ablation_edits(
+    ctx: Context,
+    layer: int,
+    arms: Sequence[Arm],
+    x: Mapping[str, Mapping[str, Floats]],
+    statements: ProbeSet,
+) -> dict[str, dict[str, Edit]]:
+    """Three ways to take a direction out: projected, erased by LEACE (each side's own fit), and a random one."""
+    random = next(arm for arm in arms if arm.kind == "random")
+    edits: dict[str, dict[str, Edit]] = {}
+    for side in SIDES:
+        left, right, at = leace_rank_one(x[side]["statements"], statements.labels)
+        key = digest(
+            ["leace/1", layer, ctx.seed, ctx.identities[side], ctx.domain.digest, ctx.profile.record()]
+        )[:16]
+        left_key, right_key = f"leace left@{layer}:{key}", f"leace right@{layer}:{key}"
+        edits[side] = {
+            "concept": ProjectOut((layer,), (arms[0].vector,)),
+            "concept, LEACE": Erase((layer,), Vector(left_key, left), Vector(right_key, right), at),
+            "random": ProjectOut((layer,), (random.vector,)),
+        }
+    return edits
+
+
+def _without(vector: Floats, other: Floats) -> Floats:
+    unit = other / np.linalg.norm(other)
+    return vector - (vector @ unit) * unit
+
+
+def push_along(layer: int, vector: Vector, push: float) -> Edit | None:
+    """The edit that adds `push` times the vector; none at 0, so that unsteered rows are shared."""
+    return None if push == 0 else Add((layer,), vector, round(float(push), 6))

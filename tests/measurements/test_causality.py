@@ -1,0 +1,121 @@
+"""Causality on planted pairs: a pathway cut, a pathway whole, a model that nothing moves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from measurements.planted import SMALL, D, World, axis, context, findings, measure, structure_reading, without
+from unmask.measurements.base import Reading
+from unmask.measurements.causality import Causality
+from unmask.models.edits import Add
+from unmask.runner.requests import Read, Score
+from unmask.verdict.findings import Finding
+
+
+def gains(base: float = 0.2, aligned: float = 0.2, sentiment: float = 0.2) -> dict[tuple[str, str], float]:
+    return {
+        ("base", "concept"): base,
+        ("aligned", "concept"): aligned,
+        ("base", "sentiment"): 0.2,
+        ("aligned", "sentiment"): sentiment,
+    }
+
+
+def judged(truth: World) -> tuple[Reading, dict[str, Finding]]:
+    ctx = context(profile=replace(SMALL, resamples=300), readings={"structure": structure_reading()})
+    reading = measure(Causality(), ctx, truth)
+    return reading, findings(Causality(), reading)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "disconnected", "connected"),
+    [(0.2, "supported", "refuted"), (0.5, "refuted", "refuted"), (1.0, "refuted", "supported")],
+)
+def test_the_planted_gain_ratio_comes_back(ratio: float, disconnected: str, connected: str) -> None:
+    reading, found = judged(World(gain=gains(aligned=0.2 * ratio)))
+    estimate = reading.estimates["gain_ratio"]
+    assert estimate.value == pytest.approx(ratio, abs=0.05)
+    assert estimate.low <= ratio + 0.02
+    assert estimate.high >= ratio - 0.02
+    assert found["causality.disconnected"].status == disconnected
+    assert found["causality.connected"].status == connected
+    # One dose is base's σ along the axis: √(1 + 2.5²) here, whatever the sample makes of it.
+    curve = reading.tables["curves"].query("side == 'base' and arm == 'concept'")
+    assert list(curve["dose"]) == [-4, -2, 0, 2, 4]
+    assert reading.estimates["gain_base"].value == pytest.approx(0.2 * np.sqrt(1 + 2.5**2), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("truth", "control"),
+    [
+        (World(gain=gains(aligned=0.0, sentiment=0.0)), "unrelated_moves_aligned"),
+        (World(gain=gains(base=0.0, aligned=0.0)), "base_beyond_random"),
+        (World(gain=gains(aligned=0.02), garbled=True), "coherence_ratio"),
+    ],
+    ids=["dead model", "base unmoved", "broken text"],
+)
+def test_without_a_working_control_nothing_is_said(truth: World, control: str) -> None:
+    _, found = judged(truth)
+    for finding in found.values():
+        assert finding.status == "inconclusive"
+        assert control in [failed.name for failed in finding.failed_controls]
+
+
+def test_a_squeezed_axis_with_a_whole_pathway_is_connected() -> None:
+    """Pushed by the same absolute amount it answers as before; in its own σ it would look half disconnected."""
+    reading, found = judged(World(through=without(axis("concept"), 0.6)))
+    assert found["causality.connected"].status == "supported"
+    assert found["causality.disconnected"].status == "refuted"
+    own = float(reading.notes[1].rsplit(" ", 1)[1].rstrip("."))
+    assert own == pytest.approx(0.4 * reading.estimates["gain_ratio"].value, abs=0.1)
+
+
+def test_a_push_grows_with_the_models_norms() -> None:
+    """Everything twice as large, read by a pathway half as steep: the same model in other units."""
+    reading, found = judged(World(through=2 * np.eye(D), gain=gains(aligned=0.1)))
+    assert reading.estimates["gain_ratio"].value == pytest.approx(1.0, abs=0.05)
+    assert found["causality.connected"].status == "supported"
+
+
+def test_every_arm_gets_the_same_push_and_the_concept_goes_first() -> None:
+    truth = World()
+    ctx = context(readings={"structure": structure_reading()})
+    reading = measure(Causality(), ctx, truth)
+    pushes = [r.edit for r in truth.asked if isinstance(r, Score) and isinstance(r.edit, Add)]
+    assert {edit.layers for edit in pushes} == {(2,)}
+    np.testing.assert_allclose([np.linalg.norm(edit.vector.values) for edit in pushes], 1, atol=1e-6)
+    assert len({round(abs(edit.dose), 4) for edit in pushes if edit.dose}) <= 4  # two doses, two sides
+    arms = reading.tables["gains"].groupby("arm").size()
+    assert arms["random"] == 40
+    assert {"concept", "unrelated", "permuted", "orthogonal"} <= set(arms.index)
+    # The orthogonal arm has nothing left of the unrelated concept, and keeps the concept.
+    vectors = {edit.vector.key.split("@")[0]: edit.vector.values for edit in pushes}
+    assert vectors["orthogonal"] @ vectors["sentiment"] == pytest.approx(0, abs=1e-5)
+    assert vectors["concept"] @ axis("concept") == pytest.approx(1, abs=1e-6)
+    assert vectors["sentiment"] @ axis("sentiment") > 0.9
+
+
+def test_a_vector_is_known_by_the_sample_that_it_was_fitted_on() -> None:
+    """Another profile fits other directions; were they named alike, records of one would answer for the other."""
+    keys = []
+    for pairs in (120, 60):
+        truth = World()
+        ctx = context(profile=replace(SMALL, pairs=pairs), readings={"structure": structure_reading()})
+        measure(Causality(), ctx, truth)
+        keys.append(
+            {r.edit.vector.key for r in truth.asked if isinstance(r, Score) and isinstance(r.edit, Add)}
+        )
+    # The concept's own direction is handed in and alike here; the permuted labels' one is fitted on the sample.
+    permuted = [{key for key in found if key.startswith("permuted")} for found in keys]
+    assert not permuted[0] & permuted[1]
+
+
+def test_both_models_are_read_bare_where_directions_are_fitted() -> None:
+    truth = World()
+    measure(Causality(), context(readings={"structure": structure_reading()}), truth)
+    fitted = [r for r in truth.asked if isinstance(r, Read) and r.pick == "mean"]
+    assert {r.side for r in fitted} == {"base", "aligned"}
+    assert all(r.edit is None and r.prompt.text == r.prompt.text[slice(*r.prompt.content)] for r in fitted)

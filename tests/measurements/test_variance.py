@@ -1,0 +1,85 @@
+"""Variance on planted pairs: one axis squeezed, everything squeezed, nothing squeezed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from measurements.planted import D, World, axis, context, findings, measure, structure_reading, without
+from unmask.measurements.base import Reading
+from unmask.measurements.variance import FRAMINGS, Variance
+from unmask.verdict.findings import Finding
+
+
+def judged(through: np.ndarray, seed: int = 0) -> tuple[Reading, dict[str, Finding]]:
+    ctx = context(readings={"structure": structure_reading()})
+    reading = measure(Variance(), ctx, World(seed=seed, through=through))
+    return reading, findings(Variance(), reading)
+
+
+def wobble(size: float = 0.1) -> np.ndarray:
+    """What training does to every axis: a small random map."""
+    return size * np.random.default_rng(3).normal(size=(D, D)) / np.sqrt(D)
+
+
+def test_one_axis_squeezed_is_compressed_and_specific() -> None:
+    reading, found = judged(without(axis("concept"), 0.5) + wobble(0.05))
+    assert {id_: f.status for id_, f in found.items()} == {
+        "variance.compressed": "supported",
+        "variance.specific": "supported",
+    }
+    ratio = reading.estimates["log_sd_ratio"]
+    assert ratio.value == pytest.approx(np.log(0.5), abs=0.1)
+    assert ratio.low < np.log(0.5) < ratio.high
+    # The classes shrink with the axis's noise: d′ stays, which says rescaled rather than made neutral.
+    classes = reading.tables["classes"].set_index("side")
+    assert classes["within"]["aligned"] / classes["within"]["base"] == pytest.approx(0.5, abs=0.05)
+    assert classes["between"]["aligned"] / classes["between"]["base"] == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_everything_squeezed_alike_is_compressed_and_not_specific(seed: int) -> None:
+    reading, found = judged(0.5 * (np.eye(D) + wobble()), seed)
+    assert found["variance.compressed"].status == "supported"
+    assert found["variance.specific"].status != "supported"
+    assert reading.estimates["log_sd_ratio"].value == pytest.approx(np.log(0.5), abs=0.1)
+    normed = reading.tables["specificity"].query("kind == 'concept'")["log_ratio_normed"]
+    assert normed.iloc[0] == pytest.approx(0, abs=0.1)  # in units of the norm nothing happened
+
+
+def test_nothing_squeezed_is_not_compressed() -> None:
+    reading, found = judged(np.eye(D) + wobble())
+    assert found["variance.compressed"].status == "refuted"
+    assert found["variance.specific"].status != "supported"
+    assert reading.estimates["log_sd_ratio"].value == pytest.approx(0, abs=0.1)
+
+
+def test_a_model_against_itself_is_nothing() -> None:
+    reading, found = judged(np.eye(D))
+    assert found["variance.compressed"].status == "refuted"
+    assert found["variance.specific"].status == "inconclusive"
+    assert (reading.estimates["log_sd_ratio"].low, reading.estimates["log_sd_ratio"].high) == (0, 0)
+
+
+def test_another_axis_squeezed_is_not_this_one() -> None:
+    _, found = judged(without(axis("truth"), 0.5) + wobble())
+    assert found["variance.compressed"].status == "refuted"
+    assert found["variance.specific"].status != "supported"
+
+
+def test_an_unrelated_concept_squeezed_as_far_takes_the_specificity_away() -> None:
+    squeeze = without(axis("concept"), 0.5) @ without(axis("truth"), 0.6) + wobble(0.05)
+    _, found = judged(squeeze)
+    assert found["variance.compressed"].status == "supported"
+    assert found["variance.specific"].status != "supported"
+
+
+def test_the_ratio_is_the_one_of_the_projections_in_the_table() -> None:
+    reading, _ = judged(without(axis("concept"), 0.5) + wobble())
+    sd = reading.tables["projections"].groupby(["side", "framing"])["projection"].std(ddof=0)
+    by_hand = np.mean([np.log(sd["aligned", f] / sd["base", f]) for f in FRAMINGS])
+    assert reading.estimates["log_sd_ratio"].value == pytest.approx(by_hand)
+    row = reading.tables["specificity"].iloc[0]
+    assert (row["kind"], row["log_ratio"]) == ("concept", pytest.approx(by_hand))
+    assert len(reading.tables["specificity"].query("kind == 'random'")) == 1000
+    assert reading.estimates["same_positions"].value == 1.0
