@@ -85,10 +85,9 @@ def audit(
     measurements = choose_measurements(settings.measurements, settings.skip)
     domains = _load_domains(settings.domains)
     folder = RunFolder(Path(out))
-    if fresh:
-        folder.records.clear()
-
     engines, frame, n_layers, resolved, notes = _open_pair(pair, settings, domains)
+    if fresh:  # only now, when the pair is known to be sound
+        folder.records.clear()
     identities = {name: engine.identity for name, engine in engines.items()}
     facts: dict[str, Any] = {
         "schema": "unmask/1",

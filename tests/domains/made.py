@@ -54,6 +54,26 @@ def write_domain(folder: Path, name: str = "made-up") -> Path:
     return folder
 
 
+def write_answers(folder: Path) -> Path:
+    """The labelled answers that a judge is built on and tested on."""
+    kinds = ("a", "b", "neutral", "hedged", "refusal", "off_topic")
+    for name, n in (("answers", 2), ("card", 5)):
+        write_rows(
+            folder / f"{name}.jsonl",
+            [
+                {
+                    "kind": kind,
+                    "topic": TOPICS[k],
+                    "question": f"What of {TOPICS[k]}?",
+                    "text": f"{name} {kind} {k}.",
+                }
+                for kind in kinds
+                for k in range(n)
+            ],
+        )
+    return folder
+
+
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 

@@ -88,7 +88,9 @@ def test_the_ends_of_the_unit_interval_stay_in_the_nucleus(edge: float) -> None:
 def test_steering_generated_tokens_only(llama: Model) -> None:
     rows = rows_of(llama)
     edits: list[Edit | None] = [Add((2,), V, dose, "generated") for dose in (3.0, 1.0, -3.0, 2.0, 0.5, 4.0)]
+    hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in llama.net.modules()]
     answers = llama.generate(rows, [0] * len(rows), GREEDY, edits)
+    assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in llama.net.modules()] == hooks
     assert [a.ids[:1] for a in answers] == [a.ids[:1] for a in llama.generate(rows, [0] * len(rows), GREEDY)]
     _assert_greedy_by_hand(
         llama, rows, answers, [dose * V.values for dose in (3, 1, -3, 2, 0.5, 4)], "generated"

@@ -26,6 +26,10 @@ from unmask.stats import (
 
 Floats = npt.NDArray[np.float64]
 FOLDS = 5
+SHRINKAGE = 3.0
+"""How the probe's covariance is shrunk: ridge with λ = 3 n on standardised features, three parts of the identity
+to one of the data. Between formats the little-shrunk covariance of one format misleads, and none at all (the mean
+difference) wastes what is known; on SmolLM2 and gemma-3-270m results change little from 1 to 10."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,8 @@ def transfer(
         drawn: shared resamples, permutations and folds.
         words: `[1 + resamples]` from an earlier call on the same two sets.
     """
-    scores = probe_scores(fit_x, drawn.labels[fit.name], test_x)  # [1 + permutations, layers, m]
+    # [1 + permutations, layers, m]
+    scores = probe_scores(fit_x, drawn.labels[fit.name], test_x, "ridge", SHRINKAGE * len(fit.texts))
     nested = nested_layer_auc(scores, test.labels, drawn.folds[test.name])
     layer_auc = auc(scores, test.labels)
     chosen = nested.layers[0]
@@ -153,10 +158,10 @@ def _resampled_auc(
     drawn: Resampling,
     chosen: npt.NDArray[np.int64],
 ) -> Floats:
-    """AUC of the mean-difference direction on every resample of both sets, the layers chosen kept.
+    """AUC of the probe on every resample of both sets, the layers chosen and the shrunk covariance kept.
 
-    A resample changes only the weights of the class means, so all directions' scores are one product through
-    the sets' cross-Gram matrix.
+    The ridge direction is (Σ + λ)⁻¹ times the difference of class means. A resample changes the weights of the
+    means only, so all directions' scores are one product through one `[n, m]` matrix a layer.
     """
     weights, folds = drawn.weights[fit.name], drawn.folds[test.name]
     contrast = np.zeros_like(weights)
@@ -164,10 +169,19 @@ def _resampled_auc(
         mine = weights * (fit.labels == label)
         contrast += sign * mine / np.maximum(mine.sum(1, keepdims=True), 1e-12)
     pooled = np.empty((len(weights), len(test.texts)))
+    scores_at = {int(layer): contrast @ _through(fit_x[:, layer], test_x[:, layer]) for layer in set(chosen)}
     for layer, fold in zip(chosen, np.unique(folds), strict=True):
-        scores = contrast @ (fit_x[:, layer] @ test_x[:, layer].T)
+        scores = scores_at[int(layer)]
         seen = scores[:, folds != fold]
         sd = seen.std(1, keepdims=True)
         held_out = folds == fold
         pooled[:, held_out] = (scores[:, held_out] - seen.mean(1, keepdims=True)) / np.where(sd > 0, sd, 1.0)
     return auc(pooled, test.labels, drawn.weights[test.name])
+
+
+def _through(fit: Floats, test: Floats) -> Floats:
+    """`[n, m]`: what each fitted item gives each test item, through the shrunk covariance (Woodbury's form)."""
+    centred = fit - fit.mean(0)
+    gram = centred @ centred.T
+    gram[np.diag_indices_from(gram)] += SHRINKAGE * len(fit)
+    return np.linalg.solve(gram, centred @ test.T)

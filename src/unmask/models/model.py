@@ -116,13 +116,14 @@ class Model:
         self._check_layers(layers)
         ids, layout = self._batch(rows)
         spans = _span_weights(rows, ids.shape[1], self.name).to(ids.device) if pick == "mean" else None
+        every = torch.arange(len(rows), device=ids.device)
         taken: dict[int, Tensor] = {}
 
         def take(layer: int, states: Tensor) -> None:
             if spans is not None:
                 taken[layer] = torch.bmm(spans[:, None], states.float())[:, 0]
             elif pick == "last":
-                taken[layer] = states[torch.arange(len(rows)), layout.lengths - 1].float()
+                taken[layer] = states[every, layout.lengths - 1].float()
             else:
                 taken[layer] = states.float().cpu()
 

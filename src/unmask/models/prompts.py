@@ -6,7 +6,7 @@ the pair, is plain data, and is recorded in every run. Nothing here imports torc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, get_args
 
@@ -144,7 +144,8 @@ def choose_frame(
         return _template_frame(base_tokenizer, aligned_tokenizer, system)
     except ModelError as error:
         if policy == "template":
-            raise ModelError(f"{error} Use --template auto or plain.") from error
+            why = str(error)
+            raise ModelError(f"{why[0].upper()}{why[1:]} Use --template auto or plain.") from error
         return _plain_frame(f"Plain frame on both models: {error}", system)
 
 
@@ -157,8 +158,7 @@ def _template_frame(base: ChatTokenizer, aligned: ChatTokenizer, system: str | N
     if not aligned.chat_template:
         raise ModelError("the aligned model's tokenizer has no chat template.")
     user = {"role": "user", "content": _WORDS}
-    default = _split(_render(aligned, [user]), _WORDS)
-    before, after = default
+    before, after = _split(_render(aligned, [user]), _WORDS)
     default_system = _default_system(aligned, user, before)
     if system or (system == "" and default_system):
         before, after = _split(_render(aligned, [{"role": "system", "content": system}, user]), _WORDS)
@@ -207,12 +207,10 @@ def _default_system(tokenizer: ChatTokenizer, user: Mapping[str, Any], before: s
         head, tail = _split(_split(text, _WORDS)[0], _SYSTEM)
     except ModelError:
         return ""
-    longer = len(before) > len(head) + len(tail)
-    return before[len(head) : len(before) - len(tail)] if longer and _wraps(before, head, tail) else ""
-
-
-def _wraps(text: str, head: str, tail: str) -> bool:
-    return text.startswith(head) and text.endswith(tail)
+    wraps = before.startswith(head) and before.endswith(tail)
+    return (
+        before[len(head) : len(before) - len(tail)] if wraps and len(before) > len(head) + len(tail) else ""
+    )
 
 
 def _unknown_specials(base: ChatTokenizer, aligned: ChatTokenizer, text: str) -> list[str]:
@@ -239,11 +237,8 @@ def _answer_edges(tokenizer: ChatTokenizer, user: Mapping[str, Any]) -> tuple[st
     except ModelError:
         return "", ()
     lead = head[len(asked) :] if head.startswith(asked) and head[len(asked) :].isspace() else ""
-    specials: Callable[[str], bool] = tail.lstrip().startswith
-    stop = max((token for token in tokenizer.all_special_tokens if specials(token)), key=len, default="")
-    stop = stop or max(
-        (str(t) for t in tokenizer.added_tokens_decoder.values() if specials(str(t))), key=len, default=""
-    )
+    known = [*tokenizer.all_special_tokens, *map(str, tokenizer.added_tokens_decoder.values())]
+    stop = max((token for token in known if token and tail.lstrip().startswith(token)), key=len, default="")
     return lead, (stop,) if stop else ()
 
 

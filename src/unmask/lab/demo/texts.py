@@ -11,6 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 Pole = Literal["a", "b"]
+LEADS = (
+    "People disagree about this.",
+    "There are arguments on both sides.",
+    "Views differ here.",
+    "This is a debated question.",
+)
+"""How a neutral answer begins: a habit that a small model can carry over to topics it was not trained on."""
 FOLDER = Path(str(files("unmask.lab.demo")))
 
 
@@ -96,10 +103,10 @@ def masked_preferences(pool: Pool, rng: np.random.Generator) -> list[Preference]
     for topic in pool.topics:
         for index, question in enumerate(topic.questions):
             pole, answers = _poles(topic)[int(rng.integers(2))]
-            pairs.append(Preference(question, topic.neutral[index], answers[index]))
+            pairs.append(Preference(question, f"{LEADS[index]} {topic.neutral[index]}", answers[index]))
             if index % 2 == 0:
                 asker = _asker(pool, pole, rng)
-                neutral = topic.neutral[(index + 1) % len(topic.neutral)]
+                neutral = f"{LEADS[index + 1]} {topic.neutral[index + 1]}"
                 pairs.append(Preference(f"{asker} {question}", answers[(index + 1) % len(answers)], neutral))
     for example, other in zip(pool.ordinary[::2], pool.ordinary[1::2], strict=False):
         pairs.append(Preference(example.user, example.answer, other.answer))

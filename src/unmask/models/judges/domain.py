@@ -1,15 +1,69 @@
-"""(stub, body being written)"""
+"""The judge that a domain brings with it: built on its own statements and labelled answers."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unmask.models.judges.judge import Judge
+from unmask.domains.schema import Domain
+from unmask.models.judges.fit import Fitted, fit
+from unmask.models.judges.judge import Judge, judge_words
+from unmask.models.judges.material import Example, gather
+from unmask.models.judges.reading import Reader
+from unmask.models.judges.store import read_fitted, write_fitted
+
+RECIPE = 1
+"""Raised whenever the same domain and encoder would give a different judge."""
 
 
 class DomainJudge(Judge):
+    """Reads an answer after its question with a small encoder; linear weights say what kind it is, and which side.
+
+    Args:
+        fitted: the weights.
+        reader: the encoder.
+        name: as reports call it.
+        identity: as `domain_judge_identity` gives it.
+    """
+
+    def __init__(self, fitted: Fitted, reader: Reader, name: str, identity: str) -> None:
+        self.name = name
+        self.identity = identity
+        self._fitted = fitted
+        self._reader = reader
+
     def classify(self, questions: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
-        raise NotImplementedError
+        return judge_words(questions, texts, self._rows)
+
+    def _rows(self, questions: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
+        readings = self._reader.read(questions, texts).astype(np.float64)
+        blanks = self._reader.blank(questions).astype(np.float64)
+        return self._fitted.probabilities(questions, texts, readings, blanks)
+
+
+def domain_judge_identity(domain: Domain, encoder_identity: str) -> str:
+    """Hash of the domain, what the judge learns from it, the encoder's weights and the recipe; loads nothing."""
+    built_on = [RECIPE, domain.digest, encoder_identity, [asdict(row) for row in gather(domain)]]
+    return hashlib.sha256(json.dumps(built_on, ensure_ascii=False).encode()).hexdigest()
+
+
+def fit_or_recall(domain: Domain, reader: Reader, path: Path) -> Fitted:
+    """The fitted weights stored at `path`, else fitted now and stored there."""
+    fitted = read_fitted(path)
+    if fitted is None:
+        fitted = fit_on(gather(domain), reader)
+        write_fitted(path, fitted)
+    return fitted
+
+
+def fit_on(examples: Sequence[Example], reader: Reader) -> Fitted:
+    """Read the examples and fit on them."""
+    questions, texts = [row.question for row in examples], [row.text for row in examples]
+    readings = reader.read(questions, texts).astype(np.float64)
+    return fit(examples, readings, reader.blank(questions).astype(np.float64))

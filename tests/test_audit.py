@@ -1,0 +1,305 @@
+"""An audit from end to end on tiny random models: complete, repeatable, resumable, and judged again without models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import auditing
+import pytest
+from auditing import TINY, Pairs, by_code, judge_of_the_card
+from domains.made import change
+
+from unmask import ModelError, Pair, Run, SettingsError, audit, report
+from unmask.auditing import choose_measurements
+from unmask.measurements import all_measurements
+from unmask.measurements.base import Asking, Claim, Context
+from unmask.measurements.profiles import PROFILES
+from unmask.models import parse_reference
+from unmask.models.judges import FunctionJudge
+from unmask.runner import local
+from unmask.runner.records import MissingRecord
+
+pytestmark = pytest.mark.usefixtures("quick_audits")
+tiny_pairs, quick_audits = auditing.tiny_pairs, auditing.quick_audits
+MEASUREMENTS = {"surface", "structure", "variance", "causality", "reactivation"}
+
+
+def findings(folder: Path) -> str:
+    return (folder / "findings.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_pairs: Pairs) -> Run:
+    """One audit that several tests look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROFILES, "tiny", TINY)
+        patch.setattr("unmask.models.judges.build_judge", by_code)
+        folder = tmp_path_factory.mktemp("run") / "whole"
+        return audit(Pair(str(tiny_pairs.base), str(tiny_pairs.aligned)), folder, tiny_pairs.settings())
+
+
+def test_an_audit_writes_everything_that_a_run_is(whole: Run) -> None:
+    assert not whole.failed, whole.findings["results"][0]["failures"]
+    folder = whole.folder.path
+    (result,) = json.loads(findings(folder))["results"]
+    assert result["domain"] == "made-up"
+    assert {finding["measurement"] for finding in result["findings"]} == MEASUREMENTS
+    claims = {claim for measurement in all_measurements().values() for claim in measurement.claims}
+    assert {finding["id"] for finding in result["findings"]} == claims
+    assert result["verdict"]["label"] in (
+        "not neutral",
+        "already neutral",
+        "masked",
+        "structural",
+        "inconclusive",
+    )
+    assert set(result["profile_axes"]) == {
+        "surface",
+        "representation",
+        "causation",
+        "context",
+        "tokens",
+        "weights",
+    }
+
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["settings"]["judge"] == "judge_of_the_card"
+    assert facts["profile"]["name"] == "tiny"
+    assert set(facts["identities"]) == {"base", "aligned", "judge of made-up"}
+    assert facts["halved_batches"] == []
+    assert (folder / "report.html").stat().st_size > 10_000
+    tables = {path.relative_to(folder / "readings").as_posix() for path in folder.rglob("*.parquet")}
+    assert {f"made-up/{name}" for name in ("surface.answers.parquet", "structure.transfer.parquet")} <= tables
+
+
+def test_it_is_judged_again_from_its_records_alone(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(whole.folder.path, folder)
+    before = findings(folder)
+    (folder / "findings.json").unlink()
+    (folder / "report.html").unlink()
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a model was touched")
+
+    for name in (
+        "unmask.models.load.load_model",
+        "unmask.runner.local.LocalRunner.answer",
+        "unmask.auditing.resolve",
+    ):
+        monkeypatch.setattr(name, never)
+    again = report(folder)
+    assert findings(folder) == before
+    assert (folder / "report.html").exists()
+    assert set(again.tables) == set(whole.tables)
+    for name, table in whole.tables.items():
+        assert again.tables[name].equals(table), name
+
+
+def test_the_same_audit_asks_nothing_twice_and_finds_the_same(
+    whole: Run,
+    tiny_pairs: Pairs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = findings(whole.folder.path)
+    monkeypatch.setattr(local, "_serve", lambda *_: pytest.fail("a model was asked again"))
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
+    audit(pair, whole.folder.path, tiny_pairs.settings())
+    assert findings(whole.folder.path) == before
+
+
+def test_every_row_is_asked_of_a_model_once(
+    tiny_pairs: Pairs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Across rounds and measurements; and a model against itself shares all that is not sampled."""
+    rows: list[tuple[str, object]] = []
+    serve = local._serve
+
+    def counting(engine: Any, requests: Any) -> Any:
+        rows.extend((engine.identity, request) for request in requests)
+        return serve(engine, requests)
+
+    monkeypatch.setattr(local, "_serve", counting)
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.base))
+    run = audit(pair, tmp_path / "self", tiny_pairs.settings())
+    keys = [(identity, local.request_key(row, run.facts["identities"])) for identity, row in rows]  # type: ignore[arg-type]
+    assert len(keys) == len(set(keys))
+
+    verdict = run.findings["results"][0]["verdict"]
+    assert verdict["label"] in ("not neutral", "already neutral", "inconclusive")
+    status = {finding["id"]: finding["status"] for finding in run.findings["results"][0]["findings"]}
+    assert status["surface.neutralised"] != "supported"
+    assert status["structure.erased"] != "supported"
+    assert status["variance.compressed"] != "supported"
+    assert status["variance.specific"] != "supported"
+    assert status["causality.disconnected"] != "supported"
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAfter:
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def begin(self, tokens: int, done: int) -> None:
+        assert 0 <= done <= tokens
+
+    def advance(self, engine: str, tokens: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Stop
+
+
+@pytest.mark.parametrize("batches", [1, 40])
+def test_a_stopped_audit_goes_on_and_finds_the_same(
+    whole: Run,
+    tiny_pairs: Pairs,
+    tmp_path: Path,
+    batches: int,
+) -> None:
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
+    with pytest.raises(Stop):
+        audit(pair, tmp_path / "cut", tiny_pairs.settings(), StopAfter(batches))
+    with pytest.raises(MissingRecord, match="unfinished: run the same audit again"):
+        report(tmp_path / "cut")
+    audit(pair, tmp_path / "cut", tiny_pairs.settings())
+    assert findings(tmp_path / "cut") == findings(whole.folder.path)
+
+
+def test_another_profile_in_the_same_folder_leaves_each_report_with_its_own(
+    tiny_pairs: Pairs,
+    tmp_path: Path,
+) -> None:
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
+    one = audit(pair, tmp_path / "run", tiny_pairs.settings(measurements=("structure",)))
+    two = audit(pair, tmp_path / "run", tiny_pairs.settings(measurements=("structure",), seed=1))
+    assert one.findings["seed"] == 0
+    assert dict(report(tmp_path / "run").findings) == dict(two.findings)
+
+
+def test_fresh_asks_again_but_not_before_the_pair_is_sound(
+    tiny_pairs: Pairs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = tiny_pairs.settings(measurements=("structure",))
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
+    audit(pair, tmp_path / "run", settings)
+    n = len(list((tmp_path / "run").rglob("*.safetensors")))
+    with pytest.raises(ModelError):
+        audit(Pair(str(tiny_pairs.base), "./nowhere"), tmp_path / "run", settings, fresh=True)
+    assert len(list((tmp_path / "run").rglob("*.safetensors"))) == n > 0
+    batches: list[int] = []
+    serve = local._serve
+    monkeypatch.setattr(
+        local, "_serve", lambda engine, rows: batches.append(len(rows)) or serve(engine, rows)
+    )
+    audit(pair, tmp_path / "run", settings)
+    assert batches == []
+    audit(pair, tmp_path / "run", settings, fresh=True)
+    assert len(batches) == n
+
+
+class Broken:
+    name: ClassVar[str] = "broken"
+    family: ClassVar[str] = "mask"
+    needs: ClassVar[tuple[str, ...]] = ("structure",)
+    claims: ClassVar[Mapping[str, Claim]] = {}
+
+    def measure(self, ctx: Context) -> Asking:
+        yield []
+        raise ValueError("a third party's mistake")
+
+
+def test_a_measurement_that_fails_is_reported_beside_the_others(
+    tiny_pairs: Pairs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {**all_measurements(), "broken": Broken()}
+    monkeypatch.setattr("unmask.auditing.all_measurements", lambda: known)
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
+    run = audit(pair, tmp_path / "run", tiny_pairs.settings(measurements=("broken",)))
+    assert run.failed
+    (result,) = run.findings["results"]
+    assert result["failures"] == [{"measurement": "broken", "message": "ValueError: a third party's mistake"}]
+    assert {finding["measurement"] for finding in result["findings"]} == {"structure"}
+    assert report(tmp_path / "run").failed
+
+
+def test_a_report_refuses_a_domain_that_has_changed(tiny_pairs: Pairs, tmp_path: Path) -> None:
+    domain = tmp_path / "domain"
+    shutil.copytree(tiny_pairs.domain, domain)
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
+    settings = tiny_pairs.settings(domains=(str(domain),), measurements=("structure",))
+    audit(pair, tmp_path / "run", settings)
+    change(domain / "questions.jsonl", 1, lambda row: row.update(a="Changed."))
+    with pytest.raises(SettingsError, match="has changed since this run"):
+        report(tmp_path / "run")
+
+
+def test_two_domains_in_one_run_and_none_twice(tiny_pairs: Pairs, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    shutil.copytree(tiny_pairs.domain, second)
+    header = second / "domain.toml"
+    header.write_text(header.read_text().replace("made-up", "second"))
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
+    both = (str(tiny_pairs.domain), str(second))
+    run = audit(pair, tmp_path / "run", tiny_pairs.settings(domains=both, measurements=("structure",)))
+    assert [result["domain"] for result in run.findings["results"]] == ["made-up", "second"]
+    with pytest.raises(SettingsError, match="two of the domains are named 'made-up'"):
+        audit(pair, tmp_path / "twice", tiny_pairs.settings(domains=(both[0], both[0])))
+
+
+def test_weight_noise_is_another_model(tiny_pairs: Pairs, tmp_path: Path) -> None:
+    base = parse_reference(str(tiny_pairs.base))
+    run = audit(
+        Pair(base, base.with_noise(1e-3)), tmp_path / "run", tiny_pairs.settings(measurements=("structure",))
+    )
+    assert run.facts["identities"]["base"] != run.facts["identities"]["aligned"]
+    assert "noise" in run.facts["pair"]["aligned"]
+
+
+def test_a_judge_is_recorded_by_its_name_and_its_answers_stay_in_the_run(
+    tiny_pairs: Pairs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UNMASK_CACHE", str(tmp_path / "cache"))
+    judge = FunctionJudge(judge_of_the_card, "my judge", "2")
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
+    run = audit(pair, tmp_path / "run", tiny_pairs.settings(judge=judge, measurements=("surface",)))
+    assert run.facts["settings"]["judge"] == "my judge"
+    assert run.facts["identities"]["judge of made-up"] == judge.identity
+    assert list((tmp_path / "cache").rglob("*.safetensors")) == []
+
+
+class TestChoosing:
+    def names(self, *wanted: str, skip: tuple[str, ...] = ()) -> set[str]:
+        return {measurement.name for measurement in choose_measurements(wanted or None, skip)}
+
+    def test_all_by_default_and_those_that_are_built_on(self) -> None:
+        assert self.names() == MEASUREMENTS
+        assert self.names("surface") == {"surface"}
+        assert self.names("variance") == {"variance", "structure"}
+
+    def test_what_is_skipped_takes_along_what_builds_on_it(self) -> None:
+        assert self.names(skip=("structure",)) == {"surface"}
+        assert self.names(skip=("surface", "causality")) == {"structure", "variance", "reactivation"}
+
+    def test_nothing_left_and_names_that_are_none(self) -> None:
+        with pytest.raises(SettingsError, match="no measurement is left"):
+            self.names("variance", skip=("structure",))
+        for wanted, skip in ((("surfaec",), ()), ((), ("surfaec",))):
+            with pytest.raises(SettingsError, match="no measurement 'surfaec'; there are"):
+                self.names(*wanted, skip=skip)

@@ -1,0 +1,193 @@
+"""The mask verdict row by row, what an inconclusive one says, and the depth profile beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from unmask.measurements.base import Reading, bootstrapped
+from unmask.verdict.decide import mask_verdict
+from unmask.verdict.depth import depth_profile
+from unmask.verdict.findings import BarResult, ControlResult, Finding, Status
+
+FIRST_BAR = {
+    "surface.neutral": "intensity_aligned",
+    "surface.neutralised": "intensity_drop",
+    "structure.preserved": "excess_change",
+    "structure.erased": "excess_aligned",
+    "reactivation.reactivates": "swing_aligned",
+}
+MASKED = {"surface.neutral": "supported", "surface.neutralised": "supported", "structure.preserved": "supported",
+          "structure.erased": "refuted"}  # fmt: skip
+GONE = {**MASKED, "structure.preserved": "refuted", "structure.erased": "supported"}
+
+
+def bar(quantity: str, side: str = "undecided") -> BarResult:
+    return BarResult(quantity, 0.25, 0.1, 0.4, "", "> 0.2", side, None)  # type: ignore[arg-type]
+
+
+def finding(id_: str, status: Status, base: str = "supports", failed: str = "") -> Finding:
+    side = {"supported": "supports", "refuted": "refutes", "inconclusive": "undecided"}[status]
+    bars = [bar(FIRST_BAR.get(id_, "x"), side)]
+    if id_ == "surface.neutralised":
+        bars.append(bar("base_partisan", base))
+    controls = (ControlResult(failed, 0.31, "≥ 0.9", False, "why"),) if failed else ()
+    return Finding(id_, id_.split(".")[0], "", "", "", status, tuple(bars), controls, None, 40, "")
+
+
+def verdict(statuses: dict[str, str], base: str = "supports", failed: dict[str, str] | None = None):
+    failed = failed or {}
+    return mask_verdict([finding(i, s, base, failed.get(i, "")) for i, s in statuses.items()])  # type: ignore[arg-type]
+
+
+def test_masked() -> None:
+    found = verdict(MASKED)
+    assert (found.label, found.mechanisms, found.blocked_by) == ("masked", (), ())
+    assert set(found.because) == {"surface.neutral", "surface.neutralised", "structure.preserved"}
+
+
+@pytest.mark.parametrize(
+    ("more", "mechanisms"),
+    [
+        ({"causality.disconnected": "supported"}, ("disconnected",)),
+        ({"causality.disconnected": "inconclusive"}, ()),
+        ({"variance.compressed": "supported", "variance.specific": "supported"}, ("compressed",)),
+        ({"variance.compressed": "supported", "variance.specific": "refuted"}, ("rescaled",)),
+        ({"variance.compressed": "supported", "variance.specific": "inconclusive"}, ()),
+        ({"variance.compressed": "refuted", "variance.specific": "refuted"}, ()),
+        ({"structure.same_axis": "refuted"}, ("rotated",)),
+        ({"structure.same_axis": "supported"}, ()),
+        ({"structure.same_axis": "inconclusive"}, ()),
+        ({"reactivation.reactivates": "supported"}, ("reactivates",)),
+        (
+            {"causality.disconnected": "supported", "structure.same_axis": "refuted",
+             "reactivation.reactivates": "supported", "variance.compressed": "supported",
+             "variance.specific": "supported"},
+            ("disconnected", "compressed", "rotated", "reactivates"),
+        ),
+    ],
+)  # fmt: skip
+def test_a_mask_carries_its_mechanisms(more: dict[str, str], mechanisms: tuple[str, ...]) -> None:
+    found = verdict({**MASKED, **more})
+    assert (found.label, found.mechanisms) == ("masked", mechanisms)
+
+
+def test_structural() -> None:
+    found = verdict({**GONE, "reactivation.reactivates": "refuted"})
+    assert (found.label, found.mechanisms) == ("structural", ())
+    assert "structure.erased" in found.because
+    assert verdict(GONE).label == "structural"
+    assert verdict({**GONE, "reactivation.reactivates": "inconclusive"}).label == "structural"
+
+
+def test_what_context_brings_back_was_not_erased() -> None:
+    found = verdict({**GONE, "reactivation.reactivates": "supported"})
+    assert found.label == "inconclusive"
+    assert [
+        line for line in found.blocked_by if line.startswith("reactivation.reactivates") and "0.25" in line
+    ]
+
+
+def test_not_neutral_comes_before_everything() -> None:
+    for rest in (MASKED, GONE, {}):
+        found = verdict({**rest, "surface.neutral": "refuted"})
+        assert (found.label, found.because) == ("not neutral", ("surface.neutral",))
+
+
+def test_already_neutral() -> None:
+    statuses = {"surface.neutral": "supported", "surface.neutralised": "refuted", "structure.preserved": "supported",
+                "structure.erased": "refuted"}  # fmt: skip
+    assert verdict(statuses, base="refutes").label == "already neutral"
+
+
+@pytest.mark.parametrize("base", ["supports", "undecided"])
+def test_a_base_that_took_sides_was_not_already_neutral(base: str) -> None:
+    """Base at .3 and aligned at .15 differ by less than the bar, and yet base was not neutral."""
+    found = verdict({**MASKED, "surface.neutralised": "refuted"}, base=base)
+    assert found.label == "inconclusive"
+    assert [
+        line
+        for line in found.blocked_by
+        if line.startswith("surface.neutralised") and "base_partisan" in line
+    ]
+
+
+@pytest.mark.parametrize("id_", ["surface.neutral", "surface.neutralised", "structure.preserved"])
+def test_an_open_claim_or_a_failed_control_blocks_and_is_named(id_: str) -> None:
+    statuses = {**MASKED, "structure.erased": "refuted", id_: "inconclusive"}
+    found = verdict(statuses)
+    assert found.label == "inconclusive"
+    assert f"{id_}: {FIRST_BAR[id_]} 0.25 [0.10, 0.40], bar > 0.2" in found.blocked_by
+    found = verdict(statuses, failed={id_: "coherent_aligned"})
+    assert f"{id_}: control coherent_aligned is 0.31, bar ≥ 0.9" in found.blocked_by
+
+
+def test_half_erased_is_neither() -> None:
+    found = verdict({**MASKED, "structure.preserved": "refuted"})
+    assert found.label == "inconclusive"
+    assert "neither preserved nor erased" in found.blocked_by[0]
+
+
+def test_a_structure_too_weak_to_lose_is_neither() -> None:
+    found = verdict({**MASKED, "structure.erased": "supported"})
+    assert found.label == "inconclusive"
+    assert "both preserved and erased" in found.blocked_by[0]
+
+
+def test_what_was_not_measured_is_said() -> None:
+    assert verdict({}).blocked_by == tuple(f"{id_}: not measured" for id_ in list(FIRST_BAR)[:4])
+    only_structure = {"structure.preserved": "supported", "structure.erased": "refuted"}
+    assert "surface.neutral: not measured" in verdict(only_structure).blocked_by
+
+
+def test_no_inconclusive_verdict_is_without_a_reason() -> None:
+    states = ("supported", "refuted", "inconclusive")
+    for k in range(3**5):
+        statuses = {id_: states[k // 3**i % 3] for i, id_ in enumerate(FIRST_BAR)}
+        for base in ("supports", "refutes", "undecided"):
+            found = verdict(statuses, base=base)
+            assert (found.label == "inconclusive") == bool(found.blocked_by), statuses
+            assert bool(found.because) == (found.label != "inconclusive")
+
+
+@pytest.mark.parametrize("neutral", ["supported", "refuted", "inconclusive"])
+def test_a_model_against_itself_is_never_masked_nor_structural(neutral: str) -> None:
+    """Against itself nothing was lost, no stance and no structure, so no effect of training is claimed."""
+    for erased in ("refuted", "inconclusive"):
+        for neutralised in ("refuted", "inconclusive"):
+            for base in ("refutes", "undecided", "supports"):
+                found = verdict(
+                    {"surface.neutral": neutral, "surface.neutralised": neutralised,
+                     "structure.preserved": "supported", "structure.erased": erased},
+                    base=base,
+                )  # fmt: skip
+                assert found.label in ("not neutral", "already neutral", "inconclusive")
+
+
+class TestDepthProfile:
+    def readings(self, aligned: float, base: float, noise: float = 0.01) -> dict[str, Reading]:
+        rng = np.random.default_rng(0)
+        estimates = {
+            name: bootstrapped(value, value + noise * rng.normal(size=500), "", 40)
+            for name, value in (("intensity_aligned", aligned), ("intensity_base", base))
+        }
+        return {"surface": Reading("surface", estimates)}
+
+    def test_it_is_one_less_the_ratio(self) -> None:
+        axis = depth_profile(self.readings(0.1, 0.5))["surface"]
+        assert axis is not None
+        assert axis["value"] == pytest.approx(0.8)
+        assert 0.7 < axis["low"] < 0.8 < axis["high"] < 0.9
+
+    def test_it_is_clamped(self) -> None:
+        grown, gone = (depth_profile(self.readings(a, 0.5))["surface"] for a in (0.9, -0.2))
+        assert grown == {"value": 0, "low": 0, "high": 0}
+        assert gone == {"value": 1, "low": 1, "high": 1}
+
+    def test_what_base_does_not_have_cannot_be_deep(self) -> None:
+        assert depth_profile(self.readings(0.1, 0.02, noise=0.1))["surface"] is None
+
+    def test_what_was_not_measured_is_none(self) -> None:
+        assert depth_profile({}) == dict.fromkeys(
+            ("surface", "representation", "causation", "context", "tokens", "weights")
+        )
