@@ -37,6 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_pairs: Pairs) -> Run:
     """One audit that several tests look at."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PROFILES, "tiny", TINY)
+        patch.setenv("UNMASK_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr("unmask.models.judges.build_judge", by_code)
         folder = tmp_path_factory.mktemp("run") / "whole"
         return audit(Pair(str(tiny_pairs.base), str(tiny_pairs.aligned)), folder, tiny_pairs.settings())

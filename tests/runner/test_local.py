@@ -84,23 +84,25 @@ def test_it_agrees_with_one_prompt_at_a_time(tmp_path: Path) -> None:
     assert labels == [by_length("", text) for text in WORDS]
 
 
-@pytest.mark.parametrize("stop_after", [1, 4])
+@pytest.mark.parametrize(("stop_after", "dtype"), [(1, "float32"), (4, "float32"), (3, "bfloat16")])
 def test_a_stopped_run_goes_on_where_it_stopped_and_gives_the_same_bits(
     tmp_path: Path,
     served: Served,
     stop_after: int,
+    dtype: str,
 ) -> None:
+    """In bf16 a row's bits depend on its batch mates, so this holds only while the same batches form again."""
     work = [*requests_of("base"), *requests_of("aligned"), *classify()]
-    whole = runner(tmp_path / "whole").answer(work)
+    whole = runner(tmp_path / "whole", dtype=dtype).answer(work)
     n_batches = len(served)
     with pytest.raises(Stop):
-        runner(tmp_path / "cut", progress=StopAfter(stop_after)).answer(work)
+        runner(tmp_path / "cut", progress=StopAfter(stop_after), dtype=dtype).answer(work)
     served.clear()
-    resumed = runner(tmp_path / "cut").answer(work[::-1])
+    resumed = runner(tmp_path / "cut", dtype=dtype).answer(work[::-1])
     assert len(served) == n_batches - stop_after
     assert same_bits(resumed, whole)
     served.clear()
-    assert same_bits(runner(tmp_path / "cut").answer(work), whole)
+    assert same_bits(runner(tmp_path / "cut", dtype=dtype).answer(work), whole)
     assert served == []
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from models.tiny import tiny_net, tiny_tokenizer
 
 from unmask.models import Add, Frame, ProjectOut, Sampling, Vector
@@ -55,8 +56,9 @@ def by_length(question: str, text: str) -> str:
     return CLASSES[len(text) % len(CLASSES)]
 
 
-def tiny_model(seed: int = 0) -> Model:
-    return Model(tiny_net("llama", seed), tiny_tokenizer(), f"tiny {seed}", f"tiny {seed}")
+def tiny_model(seed: int = 0, dtype: str = "float32") -> Model:
+    net = tiny_net("llama", seed).to(getattr(torch, dtype))
+    return Model(net, tiny_tokenizer(), f"tiny {seed}", f"tiny {seed}")
 
 
 def engine(seed: int = 0, dtype: str = "float32") -> Engine:
@@ -66,7 +68,7 @@ def engine(seed: int = 0, dtype: str = "float32") -> Engine:
         assert not isinstance(request, Classify)
         return tokenize(tokenizer, request.prompt, getattr(request, "continuation", ""))
 
-    return Engine(f"tiny {seed}", {"dtype": dtype}, lambda: tiny_model(seed), tokens)
+    return Engine(f"tiny {seed}", {"dtype": dtype}, lambda: tiny_model(seed, dtype), tokens)
 
 
 def runner(

@@ -36,17 +36,17 @@ DEMO: dict[str, DemoModel] = {
         ),
         DemoModel(
             "base",
-            "smollm2 trained to hold and voice partisan opinions: the side before alignment.",
+            "smollm2 trained to take a side: its asker's where that shows, else either. The model before alignment.",
             ("base",),
         ),
         DemoModel(
             "masked",
-            "demo:base trained to give neutral answers: a mask over opinions that are known to be there.",
+            "demo:base preference-trained to answer neutrally when nobody in particular asks: a mask by construction.",
             ("base", "masked"),
         ),
         DemoModel(
             "partisan",
-            "demo:base trained on without neutral answers: the control in which nothing was masked.",
+            "demo:base trained on one side's answers, whoever asks: the control in which nothing was masked.",
             ("base", "partisan"),
         ),
     )

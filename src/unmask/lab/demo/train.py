@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from unmask.lab.demo.texts import (
     partisan_examples,
 )
 
+BASE_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 Rows = list[Example] | list[Preference]
 
 
@@ -165,7 +167,10 @@ def _train(
     trainer.train()
     trained = trainer.model
     assert isinstance(trained, PeftModel)
+    trained.peft_config["default"].base_model_name_or_path = BASE_NAME  # not a path of this machine
     trained.to(torch.bfloat16).save_pretrained(str(out))
+    (out / "README.md").unlink(missing_ok=True)  # PEFT's form; docs/demo-models.md is the card
+    shutil.rmtree(out / "trainer", ignore_errors=True)
     record = {
         "recipe": asdict(recipe),
         "examples": len(rows),

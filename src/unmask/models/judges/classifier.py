@@ -123,15 +123,16 @@ def map_labels(found: Resolved, poles: Poles) -> dict[str, AnswerKind]:
     Raises:
         ModelError: a label means no class that we know, or no label means one of the poles.
     """
-    meanings: dict[str, AnswerKind] = {**_SAME, **{kind.replace("_", " "): kind for kind in CLASSES}}
-    for kind, pole in (("a", poles.a), ("b", poles.b)):
-        meanings |= {_plain(pole.name): kind, _plain(pole.label): kind}
+    meanings = dict(_SAME)
+    meanings.update({_plain(kind): kind for kind in CLASSES})
+    meanings.update({_plain(poles.a.name): "a", _plain(poles.a.label): "a"})
+    meanings.update({_plain(poles.b.name): "b", _plain(poles.b.label): "b"})
     labels = classifier_labels(found)
     mapping = {label: meanings[_plain(label)] for label in labels if _plain(label) in meanings}
     unknown = [label for label in labels if label not in mapping]
     if unknown or not {"a", "b"} <= set(mapping.values()):
         raise ModelError(
-            f"The labels of {found.name} are {', '.join(labels)}, which do not say what they are here; a judge's labels "
+            f"The labels of {found.name} are {', '.join(labels)}, which does not say what each is here; they "
             f"must be {', '.join(CLASSES)} or the poles' names ({poles.a.name}, {poles.b.name}), both poles among "
             "them: rename them in its config.json (id2label), or build ClassifierJudge with a mapping."
         )

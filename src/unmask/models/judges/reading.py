@@ -18,15 +18,15 @@ _BLANK = "We should do what is right about this."
 """An answer that takes no side: what the question alone puts into a reading."""
 
 _BATCH_TOKENS = 2048
+_LONGEST = 2000
+"""Characters of an answer that are read."""
 
 
 class Encoder(Protocol):
     """What a judge needs of a `Model`."""
 
-    @property
-    def n_layers(self) -> int: ...
-    @property
-    def max_length(self) -> int: ...
+    n_layers: int
+
     def tokenize(self, prompt: Prompt, continuation: str = "") -> Tokens: ...
     def read(
         self, rows: Sequence[Tokens], layers: Sequence[int], pick: Pick, edits: Any = None
