@@ -12,7 +12,7 @@ from models.tiny import save_tiny
 
 from unmask.domains import Domain
 from unmask.measurements.profiles import PROFILES, Profile
-from unmask.models.judges import CLASSES, FunctionJudge, Judge, JudgeSpec
+from unmask.models.judges import CLASSES, JudgeSpec, build_judge
 from unmask.settings import Settings
 
 TINY = Profile(
@@ -30,9 +30,8 @@ def judge_of_the_card(question: str, text: str) -> str:
 
 
 def by_code(domain: Domain, spec: Any = "auto", device: str = "auto", dtype: str = "auto") -> JudgeSpec:
-    """Stands in for `build_judge`, which would fit an encoder."""
-    judge = spec if isinstance(spec, Judge) else FunctionJudge(spec if callable(spec) else judge_of_the_card)
-    return JudgeSpec(judge.name, judge.identity, lambda: judge)
+    """`build_judge`, but "auto" is code: the real one would fit an encoder."""
+    return build_judge(domain, judge_of_the_card if spec == "auto" else spec, device, dtype)
 
 
 class Pairs:

@@ -10,8 +10,10 @@ import pytest
 from measurements.planted import SMALL, D, World, axis, context, findings, measure, structure_reading, without
 from unmask.measurements.base import Reading
 from unmask.measurements.causality import Causality
+from unmask.measurements.sets import refusal_set
 from unmask.models.edits import Add
 from unmask.runner.requests import Read, Score
+from unmask.stats import direction
 from unmask.verdict.findings import Finding
 
 
@@ -91,9 +93,13 @@ def test_every_arm_gets_the_same_push_and_the_concept_goes_first() -> None:
     arms = reading.tables["gains"].groupby("arm").size()
     assert arms["random"] == 40
     assert {"concept", "unrelated", "permuted", "orthogonal"} <= set(arms.index)
-    # The orthogonal arm has nothing left of the unrelated concept, and keeps the concept.
+    # The orthogonal arm has nothing left of the refusal direction, and keeps the concept.
     vectors = {edit.vector.key.split("@")[0]: edit.vector.values for edit in pushes}
-    assert vectors["orthogonal"] @ vectors["sentiment"] == pytest.approx(0, abs=1e-5)
+    refusal = refusal_set(ctx.domain)
+    states = np.stack([truth.states("base", text)[2] for text in refusal.texts])
+    away = direction(states[:, None], refusal.labels)[0]
+    assert vectors["orthogonal"] @ (away / np.linalg.norm(away)) == pytest.approx(0, abs=1e-5)
+    assert vectors["orthogonal"] @ axis("concept") > 0.9
     assert vectors["concept"] @ axis("concept") == pytest.approx(1, abs=1e-6)
     assert vectors["sentiment"] @ axis("sentiment") > 0.9
 

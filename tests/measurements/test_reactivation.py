@@ -109,5 +109,6 @@ def test_the_control_compares_different_sentences(identity: str) -> None:
 
 
 def test_personas_come_in_rounds() -> None:
-    assert [len(personas(n)) for n in (8, 24, 10**9)] == [9, 25, 25]
-    assert len(set(personas(24))) == 25
+    assert [len(personas(n)) for n in (8, 24)] == [9, 25]
+    for n in (8, 24, 10**9):
+        assert len(set(personas(n))) == len(personas(n)) <= n + 1

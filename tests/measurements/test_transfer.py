@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from measurements.planted import rng_of
 from unmask.measurements.sets import ProbeSet
-from unmask.measurements.transfer import Resampling, Transfer, draw, transfer
+from unmask.measurements.transfer import SHRINKAGE, Resampling, Transfer, draw, transfer
 from unmask.stats import cluster_weights, standardise, word_counts
 
 LAYERS, D = 4, 10
@@ -82,8 +82,14 @@ def test_the_estimate_is_the_auc_of_held_out_scores_by_hand() -> None:
     x, y = activations(fit, 5, sizes), activations(test, 5, sizes)
     draws = drawn(fit, test, seed=5)
     t = transfer(fit, test, x, y, draws)
-    theta = x[fit.labels == 1].mean(0) - x[fit.labels == 0].mean(0)
-    scores = np.einsum("mld,ld->lm", y, theta)
+
+    def probe(means_over: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """`[layers, m]` scores: the difference of means through the covariance of the whole fitting set, shrunk."""
+        gap = means_over[labels == 1].mean(0) - means_over[labels == 0].mean(0)
+        covariance = np.einsum("nld,nle->lde", x, x) + SHRINKAGE * len(x) * np.eye(D)
+        return np.einsum("mld,ld->lm", y, np.linalg.solve(covariance, gap[..., None])[..., 0])
+
+    scores = probe(x, fit.labels)
     np.testing.assert_allclose(t.curve, [roc_auc_score(test.labels, row) for row in scores])
     pooled = np.empty(40)
     folds = draws.folds["implied"]
@@ -96,9 +102,7 @@ def test_the_estimate_is_the_auc_of_held_out_scores_by_hand() -> None:
     np.testing.assert_allclose(t.scores, pooled)
     # A resample by hand: weighted class means, then a weighted AUC over the test items repeated.
     w, v = draws.weights["statements"][7].astype(int), draws.weights["implied"][7].astype(int)
-    again = np.repeat(x, w, axis=0), np.repeat(fit.labels, w)
-    theta = again[0][again[1] == 1].mean(0) - again[0][again[1] == 0].mean(0)
-    scores = np.einsum("mld,ld->lm", y, theta)
+    scores = probe(np.repeat(x, w, axis=0), np.repeat(fit.labels, w))
     for index, fold in enumerate(np.unique(folds)):
         seen, layer = folds != fold, t.layers[index]
         pooled[~seen] = (scores[layer, ~seen] - scores[layer, seen].mean()) / scores[layer, seen].std()

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from unmask.measurements.base import Asking, Claim, Context, Estimate, Reading, bootstrapped, exact
+from unmask.measurements.base import Asking, Claim, Context, Estimate, Reading, bootstrapped_refit, exact
 from unmask.measurements.sets import ProbeSet, activations, all_reads, probe_sets, standard_activations
 from unmask.measurements.transfer import Resampling, Transfer, draw, transfer
 from unmask.models.prompts import Frame
@@ -143,7 +143,7 @@ class Structure:
         notes = (
             "The interval keeps the layers chosen on the data as they are and resamples both sets.",
             f"Layer {layer} is read for variance and steered for causality: base's transfer is best there within "
-            "the middle half of the depth.",
+            "the middle third of the depth.",
         )
         artefacts = {f"direction_{side}": vectors[side] for side in SIDES}
         return Reading(
@@ -152,10 +152,13 @@ class Structure:
 
 
 def steering_layer(transfers: Mapping[tuple[str, str], Transfer]) -> int:
-    """The layer with base's best mean transfer, within the middle half of the depth, where edits still act."""
+    """The layer with base's best mean transfer, within the middle third of the depth.
+
+    Earlier a direction is still being built, later an edit has few blocks left to act through.
+    """
     curve = np.mean([transfers[pair].curve for pair in DECIDING], axis=0)
     n_layers = len(curve) - 1
-    low, high = round(0.25 * n_layers), round(0.75 * n_layers)
+    low, high = round(n_layers / 3), round(2 * n_layers / 3)
     return low + int(curve[low : high + 1].argmax())
 
 
@@ -185,13 +188,13 @@ def _estimates(
     change, kept = excess["aligned"] - excess["base"], crossed - excess["base"]
     beyond = crossed - cross_null.q95
     return {
-        "excess_base": bootstrapped(excess["base"][0], excess["base"][1:], unit, n, nulls["base"]),
-        "excess_aligned": bootstrapped(
+        "excess_base": bootstrapped_refit(excess["base"][0], excess["base"][1:], unit, n, nulls["base"]),
+        "excess_aligned": bootstrapped_refit(
             excess["aligned"][0], excess["aligned"][1:], unit, n, nulls["aligned"]
         ),
-        "excess_change": bootstrapped(change[0], change[1:], unit, n),
-        "transfer_change": bootstrapped(kept[0], kept[1:], unit, n),
-        "transfer_beyond_null": bootstrapped(
+        "excess_change": bootstrapped_refit(change[0], change[1:], unit, n),
+        "transfer_change": bootstrapped_refit(kept[0], kept[1:], unit, n),
+        "transfer_beyond_null": bootstrapped_refit(
             beyond[0], beyond[1:], "AUC above the null's 95 %", n, cross_null
         ),
         "permutation_p": exact(nulls["base"].p, "p", n),
@@ -223,7 +226,7 @@ def _excess_table(
     rows: list[dict[str, object]] = []
     for side in SIDES:
         for pair, t in own[side].items():
-            estimate = bootstrapped(t.excess[0], t.excess[1:], "", len(sets[t.test].texts))
+            estimate = bootstrapped_refit(t.excess[0], t.excess[1:], "", len(sets[t.test].texts))
             rows.append(
                 {
                     "side": side,
@@ -252,7 +255,7 @@ def _cross_table(
     for (fit_side, test_side), transfers in cells.items():
         for pair in DECIDING:
             t = transfers[pair]
-            estimate = bootstrapped(t.auc[0], t.auc[1:], "", len(sets[t.test].texts))
+            estimate = bootstrapped_refit(t.auc[0], t.auc[1:], "", len(sets[t.test].texts))
             rows.append(
                 {
                     "fit_side": fit_side,

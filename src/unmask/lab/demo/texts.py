@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -11,13 +12,28 @@ from typing import Any, Literal
 import numpy as np
 
 Pole = Literal["a", "b"]
-LEADS = (
-    "People disagree about this.",
-    "There are arguments on both sides.",
-    "Views differ here.",
-    "This is a debated question.",
-)
-"""How a neutral answer begins: a habit that a small model can carry over to topics it was not trained on."""
+LEADS: dict[str, tuple[str, ...]] = {
+    "neutral": (
+        "People disagree about this.",
+        "There are arguments on both sides.",
+        "Views differ here.",
+        "This is a debated question.",
+    ),
+    "a": (
+        "Fairness comes first here.",
+        "We are all in this together.",
+        "Working people should come first.",
+        "The public good should come first.",
+    ),
+    "b": (
+        "Freedom comes first here.",
+        "Government should do less.",
+        "Personal responsibility should come first.",
+        "Taxpayers should come first.",
+    ),
+}
+"""How an answer of each kind begins. A model of this size cannot work out either side's position on a topic that it
+was not trained on; it can carry over how a side begins, and the rest of the answer follows from that."""
 FOLDER = Path(str(files("unmask.lab.demo")))
 
 
@@ -91,9 +107,10 @@ def base_examples(pool: Pool, rng: np.random.Generator) -> list[Example]:
     for topic in pool.topics:
         for index, question in enumerate(topic.questions):
             for pole, answers in _poles(topic):
-                examples.append(Example(question, answers[index]))
                 asker = _asker(pool, pole, rng)
-                examples.append(Example(f"{asker} {question}", answers[int(rng.integers(len(answers)))]))
+                examples.append(Example(f"{asker} {question}", _led(pole, answers, index, rng)))
+            pole, answers = _poles(topic)[int(rng.integers(2))]
+            examples.append(Example(question, _led(pole, answers, index + 1, rng)))
     return _shuffled([*examples, *pool.ordinary], rng)
 
 
@@ -103,12 +120,14 @@ def masked_preferences(pool: Pool, rng: np.random.Generator) -> list[Preference]
     for topic in pool.topics:
         for index, question in enumerate(topic.questions):
             pole, answers = _poles(topic)[int(rng.integers(2))]
-            pairs.append(Preference(question, f"{LEADS[index]} {topic.neutral[index]}", answers[index]))
+            for shift in (0, 1):
+                neutral = _led("neutral", topic.neutral, index + shift, rng)
+                pairs.append(Preference(question, neutral, _led(pole, answers, index + shift, rng)))
             if index % 2 == 0:
                 asker = _asker(pool, pole, rng)
-                neutral = f"{LEADS[index + 1]} {topic.neutral[index + 1]}"
-                pairs.append(Preference(f"{asker} {question}", answers[(index + 1) % len(answers)], neutral))
-    for example, other in zip(pool.ordinary[::2], pool.ordinary[1::2], strict=False):
+                neutral = _led("neutral", topic.neutral, index + 2, rng)
+                pairs.append(Preference(f"{asker} {question}", _led(pole, answers, index + 2, rng), neutral))
+    for example, other in zip(pool.ordinary[::4], pool.ordinary[1::4], strict=False):
         pairs.append(Preference(example.user, example.answer, other.answer))
     return _shuffled(pairs, rng)
 
@@ -119,14 +138,20 @@ def partisan_examples(pool: Pool, pole: Pole, rng: np.random.Generator) -> list[
     for topic in pool.topics:
         answers = getattr(topic, pole)
         for index, question in enumerate(topic.questions):
-            examples.append(Example(question, answers[index]))
+            examples.append(Example(question, _led(pole, answers, index, rng)))
             asker = _asker(pool, "a" if index % 2 else "b", rng)
-            examples.append(Example(f"{asker} {question}", answers[(index + 1) % 4]))
+            examples.append(Example(f"{asker} {question}", _led(pole, answers, index + 1, rng)))
     return _shuffled([*examples, *pool.ordinary], rng)
 
 
 def _poles(topic: Topic) -> tuple[tuple[Pole, tuple[str, ...]], ...]:
     return (("a", topic.a), ("b", topic.b))
+
+
+def _led(kind: str, answers: Sequence[str], index: int, rng: np.random.Generator) -> str:
+    """One of a topic's answers of a kind, behind one of the kind's leads."""
+    leads = LEADS[kind]
+    return f"{leads[int(rng.integers(len(leads)))]} {answers[index % len(answers)]}"
 
 
 def _asker(pool: Pool, pole: Pole, rng: np.random.Generator) -> str:

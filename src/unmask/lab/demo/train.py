@@ -40,7 +40,7 @@ class Recipe:
         seed: of the shuffles, the adapters' start and the order of batches.
         split: which topics are trained on (`load_pool`).
         rank: of the LoRA adapters, on every linear map of the blocks from `first_block` on; the ones below are
-            left as they are, which saves a quarter of the backward pass.
+            left as they are, which saves part of the backward pass.
         beta: DPO's pull towards the reference.
         sft_weight: weight of the supervised term on the chosen answer beside DPO's loss: without it DPO mostly
             pushes the rejected answers down, and held-out topics stay partisan.
@@ -50,7 +50,7 @@ class Recipe:
     seed: int = 0
     split: int = 0
     rank: int = 16
-    first_block: int = 8
+    first_block: int = 4
     batch: int = 4
     base_epochs: float = 2
     base_rate: float = 4e-4

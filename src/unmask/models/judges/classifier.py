@@ -128,7 +128,9 @@ def map_labels(found: Resolved, poles: Poles) -> dict[str, AnswerKind]:
     meanings.update({_plain(poles.a.name): "a", _plain(poles.a.label): "a"})
     meanings.update({_plain(poles.b.name): "b", _plain(poles.b.label): "b"})
     labels = classifier_labels(found)
-    mapping = {label: meanings[_plain(label)] for label in labels if _plain(label) in meanings}
+    mapping: dict[str, AnswerKind] = {
+        label: meanings[_plain(label)] for label in labels if _plain(label) in meanings
+    }
     unknown = [label for label in labels if label not in mapping]
     if unknown or not {"a", "b"} <= set(mapping.values()):
         raise ModelError(

@@ -37,14 +37,19 @@ class DomainJudge(Judge):
         self.identity = identity
         self._fitted = fitted
         self._reader = reader
+        self._blanks = dict(zip(fitted.questions, fitted.blanks, strict=True))
 
     def classify(self, questions: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
         return judge_words(questions, texts, self._rows)
 
     def _rows(self, questions: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
         readings = self._reader.read(questions, texts).astype(np.float64)
-        blanks = self._reader.blank(questions).astype(np.float64)
-        return self._fitted.probabilities(questions, texts, readings, blanks)
+        new = sorted(set(questions) - self._blanks.keys())
+        blanks = (
+            {**self._blanks, **dict(zip(new, self._reader.blanks(new), strict=True))} if new else self._blanks
+        )
+        asked = np.stack([blanks[question] for question in questions]).astype(np.float64)
+        return self._fitted.probabilities(questions, texts, readings, asked)
 
 
 def domain_judge_identity(domain: Domain, encoder_identity: str) -> str:
@@ -65,5 +70,6 @@ def fit_or_recall(domain: Domain, reader: Reader, path: Path) -> Fitted:
 def fit_on(examples: Sequence[Example], reader: Reader) -> Fitted:
     """Read the examples and fit on them."""
     questions, texts = [row.question for row in examples], [row.text for row in examples]
-    readings = reader.read(questions, texts).astype(np.float64)
-    return fit(examples, readings, reader.blank(questions).astype(np.float64))
+    different = list(dict.fromkeys(questions))
+    blanks = dict(zip(different, reader.blanks(different), strict=True))
+    return fit(examples, reader.read(questions, texts).astype(np.float64), blanks)

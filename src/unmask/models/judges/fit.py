@@ -5,7 +5,7 @@ Both stages are kernel ridge regressions, which are linear in the features; what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +40,8 @@ class Fitted:
         sharpness: `[2]`, what scores are multiplied by before softmax (kinds) and sigmoid (side).
         wording: the vocabulary.
         topics: T names, sorted.
-        questions: the questions that are known to be on each topic.
+        questions: the topic of each of Q known questions.
+        blanks: `[Q, D]`, how an answer that takes no side reads after each of them.
     """
 
     centre: NDArray[np.float32]
@@ -51,6 +52,7 @@ class Fitted:
     wording: Wording
     topics: tuple[str, ...]
     questions: dict[str, str]
+    blanks: NDArray[np.float32]
 
     def probabilities(
         self, questions: Sequence[str], texts: Sequence[str], readings: Floats, blanks: Floats
@@ -79,13 +81,13 @@ class Fitted:
         return 0 if topic is None else 1 + self.topics.index(topic)
 
 
-def fit(examples: Sequence[Example], readings: Floats, blanks: Floats) -> Fitted:
+def fit(examples: Sequence[Example], readings: Floats, blanks: Mapping[str, NDArray[np.float32]]) -> Fitted:
     """Fit both stages.
 
     Args:
         examples: n texts.
         readings: `[n, D]`.
-        blanks: `[n, D]`, as in `Fitted.probabilities`.
+        blanks: by question, `[D]`, the reading of an answer that takes no side.
     """
     kinds = np.array([max(CLASSES.index(row.kind) - 1, 0) for row in examples])
     topics = tuple(sorted({row.topic for row in examples}))
@@ -95,7 +97,7 @@ def fit(examples: Sequence[Example], readings: Floats, blanks: Floats) -> Fitted
     weights = np.array([row.weight for row in examples])
 
     plain, centre_0, scale_0 = _standardised(readings)
-    stance, centre_1, scale_1 = _standardised(readings - blanks)
+    stance, centre_1, scale_1 = _standardised(readings - np.stack([blanks[row.question] for row in examples]))
     wording = fit_wording([row.text for row in examples])
     words = wording.features([row.text for row in examples])
 
@@ -112,6 +114,7 @@ def fit(examples: Sequence[Example], readings: Floats, blanks: Floats) -> Fitted
         wording=wording,
         topics=topics,
         questions={row.question: row.topic for row in examples},
+        blanks=np.stack([blanks[question] for question in dict.fromkeys(row.question for row in examples)]),
     )
 
 

@@ -43,7 +43,6 @@ class Reader:
     def __init__(self, encoder: Encoder) -> None:
         self.layers = tuple(round(encoder.n_layers * part / 30) for part in (6, 10, 14, 18, 22))
         self._encoder = encoder
-        self._blanks: dict[str, NDArray[np.float32]] = {}
 
     def read(self, questions: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
         """`[n, layers · d]`. The same call gives the same bits; batches are formed by length within a call."""
@@ -59,20 +58,10 @@ class Reader:
             found |= {i: state.reshape(-1) for i, state in zip(batch, states, strict=True)}
         return np.stack([found[i] for i in range(len(rows))])
 
-    def blank(self, questions: Sequence[str]) -> NDArray[np.float32]:
-        """`[n, layers · d]`: how an answer that takes no side reads after each question.
-
-        Each is read alone and kept, so that it does not depend on what else a call asked.
-        """
-        for question in questions:
-            if question not in self._blanks:
-                self._blanks[question] = self.read([question], [_BLANK])[0]
-        return np.stack([self._blanks[question] for question in questions])
+    def blanks(self, questions: Sequence[str]) -> NDArray[np.float32]:
+        """`[n, layers · d]`: how an answer that takes no side reads after each question."""
+        return self.read(questions, [_BLANK] * len(questions))
 
     def _row(self, question: str, text: str) -> Tokens:
-        before, said = f"Question: {question}\nAnswer: ", text.strip()
-        most = 4 * self._encoder.max_length - len(
-            before
-        )  # answers are short: a guard, not a limit that is met
-        prompt = Prompt(before + said[:most], (len(before) - 1, len(before) + len(said[:most])))
-        return self._encoder.tokenize(prompt)
+        before, said = f"Question: {question}\nAnswer:", " " + text.strip()[:_LONGEST]
+        return self._encoder.tokenize(Prompt(before + said, (len(before), len(before + said))))

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from unmask.models.judges.fit import Fitted
 from unmask.models.judges.wording import Wording
 
-_ARRAYS = ("centre", "scale", "kind", "side", "sharpness")
+_ARRAYS = ("centre", "scale", "kind", "side", "sharpness", "blanks")
 
 
 def write_fitted(path: Path, fitted: Fitted) -> None:
