@@ -21,8 +21,8 @@ from rich.table import Table
 from unmask.auditing import Run, run_name
 from unmask.domains import Domain, DomainError, domain_folders, inspect_domain, load_domain
 from unmask.models.errors import ModelError
-from unmask.settings import Pair, Settings, SettingsError
 from unmask.runner.records import MissingRecord
+from unmask.settings import Pair, Settings, SettingsError
 
 _CTRL_C = 130  # what typer makes of Ctrl-C
 

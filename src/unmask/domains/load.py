@@ -21,6 +21,9 @@ from unmask.domains import schema
 from unmask.domains.schema import Domain, Header
 
 COMMON = Path(str(files("unmask.domains"))) / "common"
+LENDER = Path(str(files("unmask.domains"))) / "partisan"
+SIDELESS = {"neutral", "hedged", "refusal", "off_topic"}
+"""Kinds of labelled answers that a domain without them borrows from `partisan`."""
 ROW_FILES: dict[str, tuple[str, type[schema._Row], bool]] = {  # pyright: ignore[reportPrivateUsage]
     # attribute: (file, row type, must the domain's own folder have it)
     "statements": ("statements.jsonl", schema.ContrastPair, True),
@@ -96,6 +99,11 @@ def inspect_domain(reference: str | Path) -> tuple[list[str], Domain | None]:
         for path in sources:
             hasher.update(path.name.encode() + path.read_bytes())
             found += _rows(path, kind, problems)
+        if attribute in ("answers", "card") and (lacking := SIDELESS - {row.kind for _, row in found}):
+            # What declining or wandering looks like hardly depends on the subject.
+            path = LENDER / name
+            hasher.update(path.name.encode() + path.read_bytes())
+            found += [(place, row) for place, row in _rows(path, kind, problems) if row.kind in lacking]
         places[attribute] = [place for place, _ in found]
         rows[attribute] = tuple(row for _, row in found)
     if header is not None:

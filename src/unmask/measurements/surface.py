@@ -75,14 +75,19 @@ class Surface:
         completion = {side: ask_completion(side, questions, ctx.frame) for side in SIDES}
         choice = {side: [_ask_choice(side, question, ctx.frame) for question in questions] for side in SIDES}
         texts = {side: self._ask_text(ctx, side) for side in SIDES}
-        records = yield [
-            request
-            for side in SIDES
-            for request in (
-                *completion[side].requests,
-                *(score for options in choice[side] for option in options for score in option.scores),
-                *(answer for answers in texts[side] for answer in answers),
+        # The card is asked in a round without answers, so that its batches are the same in every audit and its
+        # records are shared between runs.
+        card = [Classify(ctx.domain.name, answer.question, answer.text) for answer in ctx.domain.card]
+        if missing := [kind for kind in KINDS if all(answer.kind != kind for answer in ctx.domain.card)]:
+            raise LookupError(
+                f"card.jsonl has no answers of kind {', '.join(missing)}: a judge that cannot be tested on every "
+                "kind decides nothing. Add some, labelled by hand"
             )
+        records = yield [
+            *card,
+            *(request for side in SIDES for request in completion[side].requests),
+            *(score for side in SIDES for way in choice[side] for option in way for score in option.scores),
+            *(answer for side in SIDES for answers in texts[side] for answer in answers),
         ]
 
         said = {side: [[records.answer(ask).text for ask in asks] for asks in texts[side]] for side in SIDES}
@@ -93,13 +98,12 @@ class Surface:
             ]
             for side in SIDES
         }
-        card = [Classify(ctx.domain.name, answer.question, answer.text) for answer in ctx.domain.card]
-        judged = yield [*card, *(row for side in SIDES for rows in classify[side] for row in rows)]
+        judged = yield [row for side in SIDES for rows in classify[side] for row in rows]
 
         card_draws = cluster_weights(
             [answer.topic for answer in ctx.domain.card], ctx.profile.resamples, ctx.rng("surface.card")
         )
-        confusion, kappa, card_table = _judge_card(judged.stack(card), ctx.domain.card, card_draws)
+        confusion, kappa, card_table = _judge_card(records.stack(card), ctx.domain.card, card_draws)
         labels = {
             side: np.stack([judged.stack(rows).argmax(-1) for rows in classify[side]]) for side in SIDES
         }  # [questions, samples]

@@ -10,10 +10,15 @@ from unmask.domains.schema import Domain
 from unmask.models.cache import cache_dir
 from unmask.models.errors import ModelError
 from unmask.models.judges.classifier import ClassifierJudge, classifier_identity, map_labels
-from unmask.models.judges.domain import DomainJudge, domain_judge_identity, fit_or_recall
+from unmask.models.judges.domain import (
+    ENCODER,
+    DomainJudge,
+    Reader,
+    domain_judge_identity,
+    fit_or_recall,
+)
 from unmask.models.judges.function import FunctionJudge, JudgeFunction
 from unmask.models.judges.judge import Judge
-from unmask.models.judges.reading import ENCODER, Reader
 from unmask.models.references import Resolved, resolve
 
 

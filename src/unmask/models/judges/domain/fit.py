@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
+from unmask.models.judges.domain.material import Example
+from unmask.models.judges.domain.ridge import Floats, choose_ridge, fit_ridge
+from unmask.models.judges.domain.wording import Wording, fit_wording
 from unmask.models.judges.judge import CLASSES
-from unmask.models.judges.material import Example
-from unmask.models.judges.ridge import Floats, choose_ridge, fit_ridge
-from unmask.models.judges.wording import Wording, fit_wording
 
 PENALTIES = (0.3, 1.0, 3.0)
 OWN_TOPIC = 3.0
@@ -66,10 +67,13 @@ class Fitted:
         kinds = _with_one((readings - self.centre[0]) / self.scale[0]) @ self.kind
         kinds = _softmax(self.sharpness[0] * kinds)
         stance = (readings - blanks - self.centre[1]) / self.scale[1]
-        words = np.asarray(self.wording.features(texts).todense())
-        features = _with_one(np.hstack([stance, words]))
-        weights = self.side[[self._row(question) for question in questions]]
-        b = 1 / (1 + np.exp(-self.sharpness[1] * np.einsum("nd,nd->n", features, weights)))
+        words = self.wording.features(texts)
+        rows = np.array([self._row(question) for question in questions])
+        scores = np.empty(len(texts))
+        for row in np.unique(rows):
+            mine, weights, d = rows == row, self.side[row], stance.shape[1]
+            scores[mine] = stance[mine] @ weights[:d] + words[mine] @ weights[d:-1] + weights[-1]
+        b = 1 / (1 + np.exp(-self.sharpness[1] * scores))
         sides = kinds[:, :1] * np.stack([1 - b, b], axis=1)
         return np.hstack([sides, kinds[:, 1:]]).astype(np.float32)
 
@@ -102,9 +106,8 @@ def fit(examples: Sequence[Example], readings: Floats, blanks: Mapping[str, NDAr
     words = wording.features([row.text for row in examples])
 
     kind, kind_sharpness = _fit_kind(plain, kinds, weights, groups, by_hand)
-    features = np.hstack([stance, np.asarray(words.todense())])
     poles = np.array([{"a": -1.0, "b": 1.0}.get(row.kind, 0.0) for row in examples])
-    side, side_sharpness = _fit_side(features, poles, weights, topic, groups, by_hand)
+    side, side_sharpness = _fit_side(stance, words, poles, weights, topic, groups, by_hand)
     return Fitted(
         centre=np.stack([centre_0, centre_1]).astype(np.float32),
         scale=np.stack([scale_0, scale_1]).astype(np.float32),
@@ -145,7 +148,8 @@ def _fit_kind(
 
 
 def _fit_side(
-    features: Floats,
+    stance: Floats,
+    words: sparse.csr_matrix,
     poles: Floats,
     weights: Floats,
     topic: NDArray[np.int64],
@@ -154,7 +158,7 @@ def _fit_side(
 ) -> tuple[Floats, float]:
     """Weights that hold for any topic, and beside them weights that lean on each topic's own examples."""
     weights = np.where(poles == 0, _BYSTANDER, 1.0) * weights
-    kernel = features @ features.T + 1
+    kernel = stance @ stance.T + np.asarray((words @ words.T).todense()) + 1
     judged = by_hand & (poles != 0)
 
     def log_loss(scores: Floats, sharpness: float) -> float:
@@ -166,12 +170,15 @@ def _fit_side(
         lambda scores: min(log_loss(scores, s) for s in _SHARPNESS),
     )  # fmt: skip
     sharpness = min(_SHARPNESS, key=lambda s: log_loss(ridge.held_out, s))
-    with_one = _with_one(features)
-    rows = [with_one.T @ ridge.shares[:, 0]]
+
+    def as_weights(shares: Floats) -> Floats:
+        return np.concatenate([stance.T @ shares, words.T @ shares, [shares.sum()]])
+
+    rows = [as_weights(ridge.shares[:, 0])]
     same = topic[:, None] == topic[None]
     near = fit_ridge(kernel * (1 + OWN_TOPIC * same), poles[:, None], weights, groups.tolist(), ridge.penalty)
     for t in range(topic.max() + 1):
-        rows.append(with_one.T @ (near.shares[:, 0] * (1 + OWN_TOPIC * (topic == t))))
+        rows.append(as_weights(near.shares[:, 0] * (1 + OWN_TOPIC * (topic == t))))
     return np.stack(rows), sharpness
 
 

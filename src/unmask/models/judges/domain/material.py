@@ -127,7 +127,7 @@ def _framed(domain: Domain, asked: dict[str, list[str]], rng: random.Random) -> 
 
 
 def _frames() -> list[_Frame]:
-    lines = (files("unmask.models.judges") / "frames.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (files("unmask.models.judges.domain") / "frames.jsonl").read_text(encoding="utf-8").splitlines()
     return [_Frame(**json.loads(line)) for line in lines if line.strip()]
 
 

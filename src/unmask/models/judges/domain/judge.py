@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmask.domains.schema import Domain
-from unmask.models.judges.fit import Fitted, fit
+from unmask.models.judges.domain.fit import Fitted, fit
+from unmask.models.judges.domain.material import Example, gather
+from unmask.models.judges.domain.reading import Reader
+from unmask.models.judges.domain.store import read_fitted, write_fitted
 from unmask.models.judges.judge import Judge, judge_words
-from unmask.models.judges.material import Example, gather
-from unmask.models.judges.reading import Reader
-from unmask.models.judges.store import read_fitted, write_fitted
 
 RECIPE = 1
 """Raised whenever the same domain and encoder would give a different judge."""

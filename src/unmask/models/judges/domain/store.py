@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from unmask.models.judges.fit import Fitted
-from unmask.models.judges.wording import Wording
+from unmask.models.judges.domain.fit import Fitted
+from unmask.models.judges.domain.wording import Wording
 
 _ARRAYS = ("centre", "scale", "kind", "side", "sharpness", "blanks")
 
