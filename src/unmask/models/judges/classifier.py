@@ -102,18 +102,21 @@ def classifier_labels(found: Resolved) -> tuple[str, ...]:
     """A classifier's labels, in the order of its outputs, from its config alone.
 
     Raises:
-        ModelError: the model is no sequence classifier or names no labels.
+        ModelError: the model is no sequence classifier.
     """
-    config: dict[str, Any] = json.loads((found.folder / "config.json").read_text())
-    kinds = [str(kind) for kind in config.get("architectures") or []]
-    if not any(kind.endswith("ForSequenceClassification") for kind in kinds) or found.adapters:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(found.folder, local_files_only=True)
+    except Exception as error:  # transformers raises many kinds here
+        raise _load_error(found, error) from error
+    kinds = [str(kind) for kind in config.architectures or []]
+    if found.adapters or not any(kind.endswith("ForSequenceClassification") for kind in kinds):
         raise ModelError(
             f"{found.name} is a {', '.join(kinds) or 'model of unknown kind'}; a judge must be a whole "
             "sequence-classification model (…ForSequenceClassification)."
         )
-    labels = {int(key): str(label) for key, label in (config.get("id2label") or {}).items()}
-    if not labels:
-        raise ModelError(f"{found.name} does not name its labels; a judge's config.json needs id2label.")
+    labels: dict[int, str] = config.id2label
     return tuple(labels[key] for key in sorted(labels))
 
 
@@ -169,10 +172,16 @@ def _load(found: Resolved, dtype: Any) -> tuple[Any, Any]:
             found.folder, dtype=dtype, use_safetensors=True, local_files_only=True
         )
     except Exception as error:  # transformers raises many kinds here
-        first = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ModelError(f"The classifier {found.name} could not be loaded ({first}).") from error
+        raise _load_error(found, error) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if net.config.pad_token_id is None:
         net.config.pad_token_id = tokenizer.pad_token_id
     return net.eval().requires_grad_(False), tokenizer
+
+
+def _load_error(found: Resolved, error: Exception) -> ModelError:
+    first = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return ModelError(
+        f"The classifier {found.name} in {found.folder} could not be loaded ({type(error).__name__}: {first})."
+    )
