@@ -99,11 +99,12 @@ def inspect_domain(reference: str | Path) -> tuple[list[str], Domain | None]:
         for path in sources:
             hasher.update(path.name.encode() + path.read_bytes())
             found += _rows(path, kind, problems)
-        if attribute in ("answers", "card") and (lacking := SIDELESS - {row.kind for _, row in found}):
+        if attribute in ("answers", "card") and (lacking := _sideless_kinds_beyond(found)):
             # What declining or wandering looks like hardly depends on the subject.
             path = LENDER / name
             hasher.update(path.name.encode() + path.read_bytes())
-            found += [(place, row) for place, row in _rows(path, kind, problems) if row.kind in lacking]
+            lent: list[tuple[str, Any]] = list(_rows(path, kind, problems))
+            found += [(place, row) for place, row in lent if row.kind in lacking]
         places[attribute] = [place for place, _ in found]
         rows[attribute] = tuple(row for _, row in found)
     if header is not None:
@@ -113,6 +114,10 @@ def inspect_domain(reference: str | Path) -> tuple[list[str], Domain | None]:
     domain = Domain(header=header, digest=hasher.hexdigest(), **rows)
     problems += _meaning(domain, folder, places)
     return problems, None if problems else domain
+
+
+def _sideless_kinds_beyond(rows: Sequence[tuple[str, Any]]) -> set[str]:
+    return SIDELESS - {row.kind for _, row in rows}
 
 
 def _find(reference: str | Path) -> Path:

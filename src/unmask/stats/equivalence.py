@@ -85,10 +85,8 @@ def tost_t(values: npt.ArrayLike, margin: float, alpha: float = 0.05) -> Equival
     freedom = values.size - 1
     reach = -float(stdtrit(freedom, alpha)) * error
     interval = Interval(mean, mean - reach, mean + reach, 1.0 - 2.0 * alpha)
-    if error == 0:
-        p = 0.0 if abs(mean) < margin else 1.0
-    else:
-        p = float(stdtr(freedom, (abs(mean) - margin) / error))
+    exact = 0.0 if abs(mean) < margin else 1.0
+    p = exact if error == 0 else float(stdtr(freedom, (abs(mean) - margin) / error))
     return Equivalence(p, interval, margin, interval.inside(-margin, margin))
 
 

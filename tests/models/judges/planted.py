@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,10 @@ SAYS = {
 
 
 class WordEncoder:
-    """Every word is a fixed random vector at each of 30 layers; a question's words leave a trace in its answer."""
+    """Words and word pairs are fixed random vectors; a question's words leave a trace in its answer."""
 
     n_layers = 30
-    d = 64
+    d = 1024
 
     def __init__(self) -> None:
         self.rows_read = 0
@@ -52,7 +53,8 @@ class WordEncoder:
 
     def _words(self, text: str) -> NDArray[np.float32]:
         words = text.lower().replace(".", " ").replace(",", " ").split()
-        seeds = [int(hashlib.sha256(word.encode()).hexdigest()[:8], 16) for word in words]
+        terms = words + [f"{a} {b}" for a, b in pairwise(words)]  # else shuffled words would make sense
+        seeds = [int(hashlib.sha256(term.encode()).hexdigest()[:8], 16) for term in terms]
         vectors = [np.random.default_rng(seed).standard_normal(self.d) for seed in seeds]
         return np.mean(vectors, axis=0).astype(np.float32)
 

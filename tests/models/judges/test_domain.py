@@ -9,6 +9,7 @@ import pytest
 
 from unmask.models.judges import CLASSES, DomainJudge
 from unmask.models.judges.domain import Reader, domain_judge_identity, fit_or_recall
+from unmask.models.judges.domain.store import read_fitted
 
 from .planted import SAYS, WordEncoder, planted_domain
 
@@ -26,8 +27,8 @@ def said(judge: DomainJudge, question: str, text: str) -> str:
 
 @pytest.mark.parametrize("question", ["What of tea?", "Here is a question. What of tea?", "And parsnips?"])
 def test_it_finds_the_planted_sides_in_other_words(judge: DomainJudge, question: str) -> None:
-    assert said(judge, question, "My family and I love it, always.") == "a"
-    assert said(judge, question, "My family and I hate it, always.") == "b"
+    assert said(judge, question, "We love music, in case of doubt.") == "a"
+    assert said(judge, question, "We hate music, in case of doubt.") == "b"
 
 
 @pytest.mark.parametrize("kind", SAYS)
@@ -63,10 +64,11 @@ def test_a_fit_is_kept_and_a_damaged_one_is_made_again(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for damaged in (whole[:-9], whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:], b""):
         path.write_bytes(damaged)
+        assert read_fitted(path) is None
         refitted = fit_or_recall(planted_domain(), Reader(encoder), path)
         np.testing.assert_array_equal(refitted.side, first.side)
         assert encoder.rows_read > read
-        assert path.read_bytes() == whole
+        assert read_fitted(path) is not None
         read = encoder.rows_read
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 

@@ -116,8 +116,8 @@ def classifier_labels(found: Resolved) -> tuple[str, ...]:
             f"{found.name} is a {', '.join(kinds) or 'model of unknown kind'}; a judge must be a whole "
             "sequence-classification model (…ForSequenceClassification)."
         )
-    labels: dict[int, str] = config.id2label
-    return tuple(labels[key] for key in sorted(labels))
+    labels: Any = config.id2label
+    return tuple(str(labels[key]) for key in sorted(labels))
 
 
 def map_labels(found: Resolved, poles: Poles) -> dict[str, AnswerKind]:

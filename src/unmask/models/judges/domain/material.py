@@ -132,9 +132,9 @@ def _frames() -> list[_Frame]:
 
 
 def _clause(sentence: str, inner: set[str]) -> str:
-    """A sentence as a clause: without its full stop, its first letter small unless the word is a name."""
+    """A sentence as a clause: without its full stop, its first letter small unless the word looks like a name."""
     first = _WORD.match(sentence)
-    small = first is not None and first[0].lower() in inner
+    small = first is not None and (first[0].lower() in inner or first[0] not in {"I", *inner})
     return (sentence[0].lower() + sentence[1:] if small else sentence).rstrip(".")
 
 
@@ -177,7 +177,8 @@ def _garbage(
         "facts": lambda: rng.choice(facts),
     }
     for name, count in _GARBAGE.items():
-        for _ in range(count):
+        # Not more shuffled and looping answers than there are answers, or they would drown them.
+        for _ in range(min(count, len(sense))):
             topic = rng.choice(topics)
             yield Example("off_topic", topic, rng.choice(asked[topic]), makers[name](), "made")
 
