@@ -32,6 +32,7 @@ from unmask.stats import cluster_weights, ratio_interval
 
 Floats = npt.NDArray[np.float64]
 PATCHED_QUESTIONS = 8
+ABLATED_QUESTIONS = 20
 WRITTEN_QUESTIONS = 6
 
 
@@ -89,11 +90,13 @@ class Causality:
         wanted: dict[tuple[str, str], _Curve] = {}
         for side in SIDES:
             for arm in arms:
-                asked = probes if arm.kind == "unrelated" else few if arm.kind == "random" else questions
+                asked = {"concept": questions, "unrelated": probes}.get(arm.kind, few)
                 wanted[side, arm.id] = _Curve.ask(side, asked, arm, layer, doses, push.size[side], ctx.frame)
         ablations = ablation_edits(ctx, layer, arms, x, statements)
         ablated = {
-            (side, kind): [score_pair(side, q, q.question, ctx.frame, edit) for q in questions]
+            (side, kind): [
+                score_pair(side, q, q.question, ctx.frame, edit) for q in questions[:ABLATED_QUESTIONS]
+            ]
             for side in SIDES
             for kind, edit in ablations[side].items()
         }
@@ -170,7 +173,7 @@ def _sentiment_questions(unrelated: ProbeSet, ctx: Context) -> list[Question]:
     """The unrelated concept's pairs in the form of questions, so that its push has a stance of its own to move."""
     pairs = [pair for pair in ctx.domain.axes if pair.axis == UNRELATED]
     taken: Sequence[AxisPair] = take_evenly(
-        pairs, ctx.profile.steered_questions, lambda p: p.topic, ctx.rng("causality.unrelated")
+        pairs, ctx.profile.steered_questions // 2, lambda p: p.topic, ctx.rng("causality.unrelated")
     )
     return [Question(topic=pair.topic, question=NO_QUESTION, a=pair.a, b=pair.b) for pair in taken]
 
@@ -319,8 +322,8 @@ def _ablation_table(
     rows: list[dict[str, object]] = []
     for (side, kind), pairs in ablated.items():
         curve = wanted[side, concept]
-        before = curve.margins(records)[_unsteered(curve)]
         after = margins(records, pairs)
+        before = curve.margins(records)[_unsteered(curve)][: len(after)]
         rows.append(
             {
                 "side": side,
