@@ -13,7 +13,7 @@ import pytest
 from auditing import TINY, Pairs, by_code, judge_of_the_card
 from domains.made import change
 
-from unmask import ModelError, Pair, Run, SettingsError, audit, report
+from unmask import ModelError, Pair, Run, SettingsError, audit, judge_again
 from unmask.auditing import choose_measurements
 from unmask.measurements import all_measurements
 from unmask.measurements.base import Asking, Claim, Context
@@ -95,7 +95,7 @@ def test_it_is_judged_again_from_its_records_alone(
         "unmask.auditing.resolve",
     ):
         monkeypatch.setattr(name, never)
-    again = report(folder)
+    again = judge_again(folder)
     assert findings(folder) == before
     assert (folder / "report.html").exists()
     assert set(again.tables) == set(whole.tables)
@@ -172,7 +172,7 @@ def test_a_stopped_audit_goes_on_and_finds_the_same(
     with pytest.raises(Stop):
         audit(pair, tmp_path / "cut", tiny_pairs.settings(), StopAfter(batches))
     with pytest.raises(MissingRecord, match="unfinished: run the same audit again"):
-        report(tmp_path / "cut")
+        judge_again(tmp_path / "cut")
     audit(pair, tmp_path / "cut", tiny_pairs.settings())
     assert findings(tmp_path / "cut") == findings(whole.folder.path)
 
@@ -185,7 +185,7 @@ def test_another_profile_in_the_same_folder_leaves_each_report_with_its_own(
     one = audit(pair, tmp_path / "run", tiny_pairs.settings(measurements=("structure",)))
     two = audit(pair, tmp_path / "run", tiny_pairs.settings(measurements=("structure",), seed=1))
     assert one.findings["seed"] == 0
-    assert dict(report(tmp_path / "run").findings) == dict(two.findings)
+    assert dict(judge_again(tmp_path / "run").findings) == dict(two.findings)
 
 
 def test_fresh_asks_again_but_not_before_the_pair_is_sound(
@@ -235,7 +235,7 @@ def test_a_measurement_that_fails_is_reported_beside_the_others(
     (result,) = run.findings["results"]
     assert result["failures"] == [{"measurement": "broken", "message": "ValueError: a third party's mistake"}]
     assert {finding["measurement"] for finding in result["findings"]} == {"structure"}
-    assert report(tmp_path / "run").failed
+    assert judge_again(tmp_path / "run").failed
 
 
 def test_a_report_refuses_a_domain_that_has_changed(tiny_pairs: Pairs, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_report_refuses_a_domain_that_has_changed(tiny_pairs: Pairs, tmp_path:
     audit(pair, tmp_path / "run", settings)
     change(domain / "questions.jsonl", 1, lambda row: row.update(a="Changed."))
     with pytest.raises(SettingsError, match="has changed since this run"):
-        report(tmp_path / "run")
+        judge_again(tmp_path / "run")
 
 
 def test_two_domains_in_one_run_and_none_twice(tiny_pairs: Pairs, tmp_path: Path) -> None:

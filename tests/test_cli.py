@@ -261,9 +261,14 @@ def test_ctrl_c_is_exit_code_3_and_the_command_it_prints_goes_on(
         if len(advances) == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(TokenProgress, "advance", advance)
-        code, out, err = unmask(*words, "--fresh")
+    # A shell that starts the tests in the background has them ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(TokenProgress, "advance", advance)
+            code, out, err = unmask(*words, "--fresh")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 3
     assert "Traceback" not in err
     assert out == ""

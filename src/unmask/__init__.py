@@ -6,7 +6,7 @@ run = audit(Pair("demo:base", "demo:masked"), out="runs/demo")
 print(run.findings["results"][0]["verdict"]["sentence"])
 """
 
-from unmask.auditing import Run, audit, report
+from unmask.auditing import Run, audit, judge_again
 from unmask.domains import Domain, DomainError, load_domain
 from unmask.models import ModelError, load_model
 from unmask.settings import Pair, Settings, SettingsError
@@ -20,7 +20,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "audit",
+    "judge_again",
     "load_domain",
     "load_model",
-    "report",
 ]

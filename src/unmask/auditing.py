@@ -125,7 +125,7 @@ def audit(
     return _conclude(folder, facts, domains, measurements, outcomes)
 
 
-def report(path: str | Path) -> Run:
+def judge_again(path: str | Path) -> Run:
     """Judge a finished run again and draw its report, from its records alone.
 
     Raises:

@@ -106,9 +106,9 @@ def report(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Judge and draw a finished run again; no model is needed."""
-    from unmask.auditing import report as run_report
+    from unmask.auditing import judge_again
 
-    finished = _guarded(lambda: run_report(run))
+    finished = _guarded(lambda: judge_again(run))
     if open_:
         webbrowser.open(finished.folder.report.resolve().as_uri())
     _show(finished, quiet, as_json)
