@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unmask.domains.schema import AnswerKind
 from unmask.models.errors import ModelError
-from unmask.models.judges.judge import CLASSES, Judge
+from unmask.models.judges.judge import CLASSES, Judge, judge_words
 
 Verdict = str | Mapping[str, float] | Sequence[float] | NDArray[np.floating]
 JudgeFunction = Callable[[str, str], Verdict]
@@ -33,10 +33,11 @@ class FunctionJudge(Judge):
         self._function = function
 
     def classify(self, questions: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
-        rows = [
-            self._row(self._function(question, text)) for question, text in zip(questions, texts, strict=True)
-        ]
-        return np.asarray(rows, dtype=np.float32).reshape(len(rows), len(CLASSES))
+        return judge_words(questions, texts, self._rows)
+
+    def _rows(self, questions: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
+        asked = zip(questions, texts, strict=True)
+        return np.asarray([self._row(self._function(*pair)) for pair in asked], dtype=np.float32)
 
     def _row(self, verdict: Verdict) -> NDArray[np.float64]:
         if isinstance(verdict, str):
