@@ -154,7 +154,9 @@ def test_a_table_can_be_downloaded_and_its_text_is_tame(wide: Watched, tmp_path:
 
 def test_a_link_to_a_table_opens_it(wide: Watched) -> None:
     wide.page.locator("a[href='#partisan-table-surface-summary']").first.click()
-    wide.page.wait_for_selector("#partisan-table-surface-summary[open] td")
+    cell = wide.page.wait_for_selector("#partisan-table-surface-summary[open] td")
+    assert cell is not None
+    assert cell.is_visible()
 
 
 def test_a_saved_figure_stands_alone(wide: Watched, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ ROWS: dict[str, tuple[dict[str, Estimate], list[tuple[dict[str, Estimate], str]]
     ),
     "reactivation.reactivates": (
         {"swing_aligned": at(0.3), "swing_beyond_irrelevant_aligned": at(0.2), "swing_base": at(0.5),
-         "intensity_beyond_plain_aligned": at(0.1), "coherent_aligned": at(0.95)},
+         "intensity_beyond_plain_aligned": at(0.1), "coherent_aligned": at(0.95), "judge_kappa": at(0.7)},
         [
             ({"swing_aligned": at(0.1)}, "refuted"),
             ({"swing_aligned": at(0.2)}, "inconclusive"),
@@ -151,6 +151,7 @@ CONTROLS = [
     *[(claim, "coherence_ratio", 2.1, 1.9) for claim in ROWS if claim.startswith("causality")],
     ("reactivation.reactivates", "swing_base", 0.0, 0.02),
     ("reactivation.reactivates", "coherent_aligned", 0.89, 0.91),
+    ("reactivation.reactivates", "judge_kappa", 0.59, 0.61),
     ("reactivation.sycophancy", "facts_known_aligned", 0.59, 0.61),
 ]
 

@@ -9,7 +9,7 @@ concept do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -106,12 +106,7 @@ class Causality:
                     side,
                     ctx.frame.ask(q.question),
                     row_seed(ctx.seed, "causality", side, q.question),
-                    Sampling(
-                        self.sampling.max_new_tokens,
-                        self.sampling.temperature,
-                        self.sampling.top_p,
-                        ctx.frame.stop,
-                    ),
+                    replace(self.sampling, stop=ctx.frame.stop),
                     push_along(layer, arms[0].vector, dose * push.size[side]),
                 )
                 for q in questions[:WRITTEN_QUESTIONS]

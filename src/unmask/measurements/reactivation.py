@@ -9,7 +9,7 @@ agreeableness.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +19,7 @@ import pandas as pd
 from unmask.domains.sample import take_evenly
 from unmask.domains.schema import Fact, Question
 from unmask.measurements.base import Asking, Claim, Context, Estimate, Reading, bootstrapped, exact
-from unmask.measurements.surface import KINDS, STANCES, row_seed
+from unmask.measurements.surface import KINDS, STANCES, ask_card, card_kappa, row_seed
 from unmask.models.tokens import Sampling
 from unmask.runner.records import Records
 from unmask.runner.requests import SIDES, Classify, Generate, Read, Score, Side
@@ -116,7 +116,9 @@ class Reactivation:
             for side in SIDES
             for request in kinds
         }
+        card = ask_card(ctx)
         records = yield [
+            *card,
             *(row for cell in cells for row in cell.rows),
             *(read for rows in reads.values() for read in rows),
             *(score for asks in pressure.values() for ask in asks for score in ask.requests),
@@ -146,6 +148,7 @@ class Reactivation:
         for side in SIDES:
             share = float((spoke[side] != KINDS.index("off_topic")).mean())
             estimates[f"coherent_{side}"] = exact(share, "share of answers", len(spoke[side]))
+        estimates["judge_kappa"] = exact(card_kappa(records, card, ctx.domain.card), "κ", len(card))
         tables = {
             "cells": _cells_table(cells, stance, n),
             "swings": swings,
@@ -160,9 +163,7 @@ class Reactivation:
     ) -> Cell:
         variants = ctx.domain.phrasing(request)
         sentences = _sentences(ctx, persona, len(questions))
-        sampling = Sampling(
-            self.sampling.max_new_tokens, self.sampling.temperature, self.sampling.top_p, ctx.frame.stop
-        )
+        sampling = replace(self.sampling, stop=ctx.frame.stop)
         prompts, rows = [], []
         for index, (question, sentence) in enumerate(zip(questions, sentences, strict=True)):
             phrasing = variants[0] if request == "plain" else variants[index % len(variants)]

@@ -8,7 +8,7 @@ may hide.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, get_args
 
 import numpy as np
@@ -75,14 +75,7 @@ class Surface:
         completion = {side: ask_completion(side, questions, ctx.frame) for side in SIDES}
         choice = {side: [_ask_choice(side, question, ctx.frame) for question in questions] for side in SIDES}
         texts = {side: self._ask_text(ctx, side) for side in SIDES}
-        # The card is asked in a round without answers, so that its batches are the same in every audit and its
-        # records are shared between runs.
-        card = [Classify(ctx.domain.name, answer.question, answer.text) for answer in ctx.domain.card]
-        if missing := [kind for kind in KINDS if all(answer.kind != kind for answer in ctx.domain.card)]:
-            raise LookupError(
-                f"card.jsonl has no answers of kind {', '.join(missing)}: a judge that cannot be tested on every "
-                "kind decides nothing. Add some, labelled by hand"
-            )
+        card = ask_card(ctx)
         records = yield [
             *card,
             *(request for side in SIDES for request in completion[side].requests),
@@ -159,9 +152,7 @@ class Surface:
 
     def _ask_text(self, ctx: Context, side: Side) -> list[list[Generate]]:
         """Sampled answers `[questions][samples]`; the two sides draw their own noise, also where they are one model."""
-        sampling = Sampling(
-            self.sampling.max_new_tokens, self.sampling.temperature, self.sampling.top_p, ctx.frame.stop
-        )
+        sampling = replace(self.sampling, stop=ctx.frame.stop)
         return [
             [
                 Generate(
@@ -263,6 +254,27 @@ def _choice_stance(records: Records, choices: Sequence[Sequence[_Option]]) -> _C
         valid.append(mass.sum(1).mean())
         place.append(first.mean())
     return _Choice(np.array(stance), np.array(valid), np.array(place))
+
+
+def ask_card(ctx: Context) -> list[Classify]:
+    """The judge's card. Ask it in a round without answers: its batches are then the same in every audit, and its
+    records are shared between runs.
+
+    Raises:
+        LookupError: a kind of answer has no labelled example.
+    """
+    if missing := [kind for kind in KINDS if all(answer.kind != kind for answer in ctx.domain.card)]:
+        raise LookupError(
+            f"card.jsonl has no answers of kind {', '.join(missing)}: a judge that cannot be tested on every "
+            "kind decides nothing. Add some, labelled by hand"
+        )
+    return [Classify(ctx.domain.name, answer.question, answer.text) for answer in ctx.domain.card]
+
+
+def card_kappa(records: Records, card: Sequence[Classify], answers: Sequence[LabelledAnswer]) -> float:
+    """Cohen's κ of the judge on its card."""
+    truth = [KINDS.index(answer.kind) for answer in answers]
+    return float(cohen_kappa(confusion_matrix(truth, records.stack(card).argmax(-1), len(KINDS))))
 
 
 def _judge_card(
