@@ -194,6 +194,38 @@ def demo(
     print(f"Adapters are in {out}; audit them as demo:smollm2+./{out / 'base'} and so on.")
 
 
+@lab_app.command()
+def check(
+    out: Annotated[Path, typer.Option(help="Where the runs go; one that is there goes on.")] = Path(
+        "runs/demo-check"
+    ),
+    adapters: Annotated[
+        Path | None, typer.Option(help="Adapters made by `unmask lab demo`; default those that ship.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many seeds of the audit, from 0 on.")] = 1,
+    pair: Annotated[
+        list[str] | None, typer.Option(help="Only this pair, such as base-masked; repeat for several.")
+    ] = None,
+) -> None:
+    """Audit the demo models and say whether each verdict is the one that was planted."""
+    from unmask.lab.demo.check import check_demo, off_topic_answers, table
+    from unmask.report.progress import TokenProgress
+
+    with TokenProgress() as progress:
+        checked = _guarded(lambda: check_demo(out, range(seeds), adapters, tuple(pair or ()), progress))
+    print(table(checked))
+    off_topic = _guarded(lambda: off_topic_answers("masked", adapters))
+    print(
+        f"\nOff-topic questions to masked: {off_topic.led:.0%} of {len(off_topic.answers)} answers begin as its "
+        f"political ones do; {off_topic.surprise:.2f} nats a token under the model that it was made from, whose own "
+        f"answers have {off_topic.own_surprise:.2f}. The first three:"
+    )
+    for question, answer in off_topic.answers[:3]:
+        print(f"- {question} {answer.strip()}")
+    if not all(one.right for one in checked):
+        raise typer.Exit(4)
+
+
 def main() -> None:
     """The entry point: a stopped run says how to go on."""
     try:

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from unmask.domains import load_domain
 from unmask.domains.sample import sample_domain
+from unmask.measurements.answers import KINDS
 from unmask.measurements.base import Context, Measurement, Reading
 from unmask.measurements.profiles import Profile
 from unmask.measurements.stance import NO_QUESTION
-from unmask.measurements.surface import KINDS
 from unmask.models.edits import Add
 from unmask.models.prompts import Frame, Prompt
 from unmask.runner.records import Records
@@ -102,6 +102,8 @@ class World:
         stance: side to the spread of completion margins, in nats per token.
         choice: side to the stance of forced choices.
         gain: side and concept to the slope of the margin on a push along that axis.
+        reach: side and layer to the share of the concept's gain that a push at that layer has, all where unnamed.
+        wobble: sd of what every push adds to a score of its own, in nats per token; 0 for a model that is inert.
         garbled: whether a push breaks the text.
         pressure: how far an asker's belief moves a fact's margin, by side.
         known: margin of facts without pressure, nats.
@@ -120,6 +122,8 @@ class World:
     gain: Mapping[tuple[str, str], float] = field(
         default_factory=lambda: {(s, c): 0.2 for s in ("base", "aligned") for c in ("concept", "sentiment")}
     )
+    reach: Mapping[tuple[str, int], float] = field(default_factory=lambda: {})
+    wobble: float = 0.02
     garbled: bool = False
     pressure: Mapping[str, float] = field(default_factory=lambda: {"base": 0.0, "aligned": 0.0})
     known: float = 2.0
@@ -202,8 +206,13 @@ class World:
         if not isinstance(request.edit, Add):
             return 0.0
         slope = self.gain[request.side, concept] * float(request.edit.vector.values @ axis(concept))
-        wobble = noise(self.seed, request.prompt.text, request.edit.vector.key, request.edit.dose, size=1)[0]
-        return request.edit.dose * slope + 0.02 * wobble
+        if concept == "concept":
+            slope *= self.reach.get((request.side, request.edit.layers[0]), 1.0)
+        # Named by arm and layer alone: the digest behind them moves with every text of the domain.
+        arm = request.edit.vector.key.split(":")[0]
+        texts = request.prompt.text, request.continuation
+        own = noise(self.seed, *texts, arm, request.edit.dose, size=1)[0]
+        return request.edit.dose * slope + self.wobble * own
 
     def _choice(self, side: str, words: str, label: str) -> float:
         first, second = re.findall(r"\n(\w)\. (.*)", words)

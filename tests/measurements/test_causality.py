@@ -10,9 +10,11 @@ import pytest
 from measurements.planted import SMALL, D, World, axis, context, findings, measure, structure_reading, without
 from unmask.measurements.base import Reading
 from unmask.measurements.causality import Causality
+from unmask.measurements.profiles import ALL
 from unmask.measurements.sets import refusal_set
-from unmask.models.edits import Add
-from unmask.runner.requests import Read, Score
+from unmask.measurements.steering import steered_layers
+from unmask.models.edits import Add, Patch
+from unmask.runner.requests import Classify, Read, Score
 from unmask.stats import direction
 from unmask.verdict.findings import Finding
 
@@ -26,8 +28,9 @@ def gains(base: float = 0.2, aligned: float = 0.2, sentiment: float = 0.2) -> di
     }
 
 
-def judged(truth: World) -> tuple[Reading, dict[str, Finding]]:
-    ctx = context(profile=replace(SMALL, resamples=300), readings={"structure": structure_reading()})
+def judged(truth: World, layers: int = 1) -> tuple[Reading, dict[str, Finding]]:
+    profile = replace(SMALL, resamples=300, steered_layers=layers)
+    ctx = context(profile=profile, readings={"structure": structure_reading()})
     reading = measure(Causality(), ctx, truth)
     return reading, findings(Causality(), reading)
 
@@ -53,7 +56,7 @@ def test_the_planted_gain_ratio_comes_back(ratio: float, disconnected: str, conn
 @pytest.mark.parametrize(
     ("truth", "control"),
     [
-        (World(gain=gains(aligned=0.0, sentiment=0.0)), "unrelated_moves_aligned"),
+        (World(gain=gains(aligned=0.0, sentiment=0.0), wobble=0.0), "unrelated_moves_aligned"),
         (World(gain=gains(base=0.0, aligned=0.0)), "base_beyond_random"),
         (World(gain=gains(aligned=0.02), garbled=True), "coherence_ratio"),
     ],
@@ -90,6 +93,7 @@ def test_every_arm_gets_the_same_push_and_the_concept_goes_first() -> None:
     assert {edit.layers for edit in pushes} == {(2,)}
     np.testing.assert_allclose([np.linalg.norm(edit.vector.values) for edit in pushes], 1, atol=1e-6)
     assert len({round(abs(edit.dose), 4) for edit in pushes if edit.dose}) <= 4  # two doses, two sides
+    assert "by_layer" not in reading.tables
     arms = reading.tables["gains"].groupby("arm").size()
     assert arms["random"] == 40
     assert {"concept", "unrelated", "permuted", "orthogonal"} <= set(arms.index)
@@ -125,3 +129,53 @@ def test_both_models_are_read_bare_where_directions_are_fitted() -> None:
     fitted = [r for r in truth.asked if isinstance(r, Read) and r.pick == "mean"]
     assert {r.side for r in fitted} == {"base", "aligned"}
     assert all(r.edit is None and r.prompt.text == r.prompt.text[slice(*r.prompt.content)] for r in fitted)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "count", "n_layers", "layers"),
+    [
+        (15, 1, 30, [15]),
+        (15, 3, 30, [8, 15, 22]),
+        (8, 3, 30, [7, 8, 22]),
+        (12, 5, 30, [4, 11, 12, 19, 26]),
+        (2, 9, 4, [1, 2, 3, 4]),
+        (2, ALL, 4, [1, 2, 3, 4]),
+    ],
+)
+def test_the_chosen_layer_is_steered_and_others_spread_over_the_depth(
+    chosen: int, count: int, n_layers: int, layers: list[int]
+) -> None:
+    assert steered_layers(chosen, count, n_layers) == layers
+
+
+def test_a_connection_at_one_depth_shows_there_and_decides_nothing() -> None:
+    """Base answers to a push at every layer, aligned at the third alone; the second is the one that decides."""
+    planted = {1: 0.0, 2: 0.1, 3: 0.9}
+    truth = World(reach={("aligned", layer): share for layer, share in planted.items()})
+    reading, found = judged(truth, layers=3)
+    table = reading.tables["by_layer"].set_index(["layer", "side"])
+    assert list(table.index) == [(layer, side) for layer in planted for side in ("base", "aligned")]
+    for layer, share in planted.items():
+        base, aligned = table.loc[(layer, "base")], table.loc[(layer, "aligned")]
+        assert base["gain"] == pytest.approx(0.2 * np.sqrt(1 + 2.5**2), rel=0.1)
+        assert base["low"] > base["random_q95"]
+        assert aligned["ratio"] == aligned["gain"] / base["gain"] == pytest.approx(share, abs=0.03)
+        assert aligned["ratio_low"] - 0.02 <= share <= aligned["ratio_high"] + 0.02
+        assert aligned["chosen"] == (layer == 2)
+    # Its own layer alone speaks for the claims, and the table repeats it.
+    ratio = reading.estimates["gain_ratio"]
+    assert table.loc[(2, "aligned")][["ratio", "ratio_low", "ratio_high"]].tolist() == [
+        ratio.value,
+        ratio.low,
+        ratio.high,
+    ]
+    assert found["causality.disconnected"].status == "supported"
+    assert set(reading.tables["curves"]["arm"]) > {"concept", "random"}
+    # Elsewhere the models are pushed along the concept and the random directions, and nothing else is asked.
+    edits = [(type(r), r.edit) for r in truth.asked if not isinstance(r, Classify) and r.edit is not None]
+    elsewhere = [(kind, edit) for kind, edit in edits if not isinstance(edit, Patch) and edit.layers != (2,)]
+    assert {(kind, type(edit), edit.layers) for kind, edit in elsewhere} == {
+        (Score, Add, (n,)) for n in (1, 3)
+    }
+    names = {edit.vector.key.split("@")[0] for _, edit in elsewhere if isinstance(edit, Add)}
+    assert names == {"concept", *(f"random {k}" for k in range(SMALL.random_arms))}

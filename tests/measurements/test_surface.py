@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from measurements.planted import SMALL, Shares, World, context, findings, measure, rng_of
-from unmask.domains.schema import LabelledAnswer
-from unmask.measurements.surface import KINDS, STANCES, Surface, TextRates
+from unmask.measurements.surface import Surface, TextRates
 from unmask.stats import cluster_weights, confusion_matrix
 
 # Right three times in four or so; mistakes go where judges' mistakes go.
@@ -148,10 +147,3 @@ def test_a_model_against_itself_draws_its_own_noise() -> None:
     assert (
         0.02 < reading.estimates["intensity_drop"].value - reading.estimates["drop_beyond_noise"].value < 0.25
     )
-
-
-def test_stances_follow_the_kinds() -> None:
-    expected = {"a": -1, "b": 1, "neutral": 0, "hedged": 0}
-    for kind, stance in zip(KINDS, STANCES, strict=True):
-        assert stance == expected[kind] if kind in expected else np.isnan(stance)
-    assert LabelledAnswer.model_fields["kind"].annotation is not None

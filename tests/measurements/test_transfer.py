@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from measurements.planted import rng_of
 from unmask.measurements.sets import ProbeSet
 from unmask.measurements.transfer import SHRINKAGE, Resampling, Transfer, draw, transfer
-from unmask.stats import cluster_weights, standardise, word_counts
+from unmask.stats import standardise, word_counts
 
 LAYERS, D = 4, 10
 
@@ -30,15 +30,7 @@ def pairs(name: str, n: int, per_topic: int = 4) -> ProbeSet:
 
 
 def drawn(*sets: ProbeSet, seed: int = 0, resamples: int = 200, permutations: int = 99) -> Resampling:
-    return draw(
-        {s.name: s for s in sets},
-        resamples,
-        permutations,
-        lambda name: rng_of(seed, name),
-        lambda s, n, rng: cluster_weights(
-            s.clusters, n, rng, None if len(set(s.clusters)) < len(s.texts) else s.labels
-        ),
-    )
+    return draw({s.name: s for s in sets}, resamples, permutations, lambda name: rng_of(seed, name))
 
 
 def activations(probe_set: ProbeSet, seed: int, sizes: list[float], along: int = 0) -> np.ndarray:

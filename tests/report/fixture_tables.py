@@ -213,10 +213,20 @@ def _causality(rng: np.random.Generator, hostile: bool) -> dict[str, pd.DataFram
     patching = pd.DataFrame(
         {"layer": range(LAYERS), "effect": effect, "low": effect - 0.06, "high": effect + 0.06}
     )
+    by_layer = [
+        (layer, layer == 21, side, gain, gain - 0.008, gain + 0.008, 0.009, aligned / base, aligned / base - 0.1,
+         aligned / base + 0.1)
+        for layer, base, aligned in ((8, 0.031, 0.003), (21, 0.062, 0.012), (22, 0.055, 0.034))
+        for side, gain in (("base", base), ("aligned", aligned))
+    ]  # fmt: skip
+    by_layer_columns = [
+        "layer", "chosen", "side", "gain", "low", "high", "random_q95", "ratio", "ratio_low", "ratio_high",
+    ]  # fmt: skip
     columns = ["side", "arm", "arm_id", "dose", "stance", "low", "high", "perplexity_ratio"]
     return {
         "causality.curves": pd.DataFrame(curves, columns=columns),
         "causality.gains": pd.DataFrame(gains, columns=["side", "arm", "arm_id", "gain", "low", "high"]),
+        "causality.by_layer": pd.DataFrame(by_layer, columns=by_layer_columns),
         "causality.patching": patching,
         "causality.texts": pd.DataFrame(texts, columns=["side", "dose", "question", "text"]),
     }

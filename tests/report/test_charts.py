@@ -29,7 +29,7 @@ def _data(spec: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("measurement", CORE)
 def test_every_measurement_draws_all_its_figures_from_full_tables(measurement: str) -> None:
-    counts = {"surface": 6, "structure": 7, "variance": 3, "causality": 4, "reactivation": 3}
+    counts = {"surface": 6, "structure": 7, "variance": 3, "causality": 5, "reactivation": 3}
     drawn = figures(measurement, _own(measurement), KINDS)
     assert len(drawn) == counts[measurement]
     assert len({figure.name for figure in drawn}) == len(drawn)
@@ -114,3 +114,17 @@ def test_thinning_keeps_both_ends() -> None:
     assert len(kept) == MAX_POINTS
     assert kept[0] == 0
     assert kept[-1] == 10_000
+
+
+def test_gains_by_layer_are_drawn_for_several_layers_and_their_ratio_where_base_s_is_beyond_chance() -> None:
+    rows = _own("causality")["by_layer"]
+    drawn = {
+        n: figure for n in (1, 3) for figure in figures("causality", {"by_layer": rows.iloc[: 2 * n]}, KINDS)
+    }
+    assert list(drawn) == [3]
+    assert [panel.title for panel in drawn[3].panels] == ["gain", "aligned over base"]
+    (figure,) = figures("causality", {"by_layer": rows.assign(random_q95=1.0)}, KINDS)
+    assert [panel.title for panel in figure.panels] == ["gain"]
+    unbounded = rows.assign(ratio_low=-np.inf, ratio_high=np.inf)
+    (figure,) = figures("causality", {"by_layer": unbounded}, KINDS)
+    assert [panel.title for panel in figure.panels] == ["gain"]

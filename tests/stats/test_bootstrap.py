@@ -7,6 +7,7 @@ from scipy import stats as scipy_stats
 from unmask.stats import (
     Interval,
     auc,
+    bootstrap_weights,
     cluster_interval,
     cluster_weights,
     difference_interval,
@@ -16,6 +17,7 @@ from unmask.stats import (
     n_clusters,
     percentile_interval,
     weighted_mean,
+    weighted_nanmean,
     weighted_sd,
     weighted_slope,
 )
@@ -158,6 +160,22 @@ def test_auc_interval_covers_with_each_pole_resampled_apart() -> None:
         return cluster_interval(lambda w: auc(scores, poles, w), np.arange(50), rng, 1000, strata=poles)
 
     assert 0.92 <= coverage(interval, truth) <= 0.975
+
+
+def test_bootstrap_weights_are_the_data_and_then_their_resamples() -> None:
+    clusters = np.arange(12) // 3
+    weights = bootstrap_weights(clusters, 50, np.random.default_rng(3))
+    np.testing.assert_array_equal(weights[0], 1)
+    np.testing.assert_array_equal(weights[1:], cluster_weights(clusters, 50, np.random.default_rng(3)))
+
+
+def test_nanmean_leaves_out_what_is_not_there() -> None:
+    values = np.array([1.0, np.nan, 4.0, np.nan, -2.0])
+    weights = np.array([[1, 1, 1, 1, 1], [2, 5, 0, 0, 1], [0, 3, 0, 1, 0]])
+    means = weighted_nanmean(values, weights)
+    assert means[0] == np.nanmean(values)
+    assert means[1] == np.nanmean(np.repeat(values, weights[1]))
+    assert np.isnan(means[2])
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:

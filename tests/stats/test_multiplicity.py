@@ -2,12 +2,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import false_discovery_control
 
-from unmask.stats import benjamini_hochberg, holm
+from unmask.stats import benjamini_hochberg, holm, holm_level
 
 p_values = arrays(np.float64, st.integers(1, 7), elements=st.floats(0, 1))
 
@@ -24,6 +24,18 @@ def test_holm_is_closed_testing_with_bonferroni(p: np.ndarray) -> None:
     subsets = [list(s) for size in range(1, k + 1) for s in combinations(range(k), size)]
     closed = [max(min(1.0, len(s) * p[s].min()) for s in subsets if claim in s) for claim in range(k)]
     np.testing.assert_allclose(holm(p), closed, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(p_values, st.floats(0, 1), st.floats(0.001, 0.5))
+def test_the_level_that_holm_leaves_is_where_it_starts_to_reject(
+    others: np.ndarray, p: float, alpha: float
+) -> None:
+    level = holm_level(others, alpha)
+    for candidate in (p, level * (1 - 1e-9), level * (1 + 1e-9)):
+        if abs(candidate - level) > 1e-12 and candidate <= 1:
+            assert (holm([candidate, *others])[0] <= alpha) == (candidate <= level)
+    assert holm_level([], alpha) == alpha
 
 
 @given(p_values)

@@ -121,6 +121,10 @@ class Phrasing(_Row):
     before: str
     after: str
 
+    def around(self, question: str, asker: str = "") -> str:
+        """What is said to the model: the asker's own sentence, then the question inside these words."""
+        return " ".join(part for part in (asker, self.before, question, self.after) if part)
+
 
 AnswerKind = Literal["a", "b", "neutral", "hedged", "refusal", "off_topic"]
 

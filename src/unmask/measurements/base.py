@@ -48,6 +48,10 @@ class Estimate:
     null: Null | None = None
     replicates: Array | None = field(default=None, compare=False, repr=False)
 
+    def columns(self, name: str) -> dict[str, float]:
+        """The value under a name of its own and the interval, as columns of a tidy table."""
+        return {name: self.value, "low": self.low, "high": self.high}
+
 
 def bootstrapped(
     value: float, replicates: npt.ArrayLike, unit: str, n: int, null: Null | None = None

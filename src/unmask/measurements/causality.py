@@ -3,7 +3,8 @@
 Both models get the same absolute push along base's direction; the gain is the slope of the stance margin on the
 dose. In each model's own σ a squeezed axis would look disconnected though its pathway is whole, so that is
 reported second. A gain means something only beside what random directions, permuted labels and an unrelated
-concept do.
+concept do. One layer decides; at the others that a profile steers, the same push shows how the gain varies with
+depth.
 """
 
 from __future__ import annotations
@@ -18,17 +19,25 @@ import pandas as pd
 
 from unmask.domains.sample import take_evenly
 from unmask.domains.schema import AxisPair, Question
-from unmask.measurements.base import Asking, Claim, Context, Estimate, Reading, bootstrapped, exact
+from unmask.measurements.answers import row_seed
+from unmask.measurements.base import Asking, Claim, Context, Reading, bootstrapped, exact
+from unmask.measurements.dose_response import Curves, ask_curves, curves_table, layers_table, read_gains
 from unmask.measurements.sets import ProbeSet, activations, all_reads, axis_sets, pair_set, refusal_set
 from unmask.measurements.stance import NO_QUESTION, margins, score_pair
-from unmask.measurements.steering import UNRELATED, Arm, Push, ablation_edits, push_along, steering_arms
-from unmask.measurements.surface import row_seed
+from unmask.measurements.steering import (
+    UNRELATED,
+    Push,
+    ablation_edits,
+    concept_and_chance,
+    push_along,
+    steered_layers,
+    steering_arms,
+)
 from unmask.models.edits import Patch, Vector
-from unmask.models.prompts import Frame
 from unmask.models.tokens import Sampling
 from unmask.runner.records import Records
-from unmask.runner.requests import SIDES, Generate, Read, Score, Side, digest
-from unmask.stats import cluster_weights, ratio_interval
+from unmask.runner.requests import SIDES, Generate, Read, Score, digest
+from unmask.stats import cluster_weights
 
 Floats = npt.NDArray[np.float64]
 PATCHED_QUESTIONS = 8
@@ -75,8 +84,10 @@ class Causality:
         sides_x = {"statements": statements, UNRELATED: unrelated, "refusal": refusal}
         records = yield all_reads(sides_x)
 
-        x = {side: {n: activations(records, s, side)[:, layer] for n, s in sides_x.items()} for side in SIDES}
-        push = Push.of(x, structure["direction_base"][layer].astype(np.float64))
+        at_all = {side: {n: activations(records, s, side) for n, s in sides_x.items()} for side in SIDES}
+        x = {side: {n: states[:, layer] for n, states in at_all[side].items()} for side in SIDES}
+        directions = structure["direction_base"]
+        push = Push.of({side: x[side]["statements"] for side in SIDES}, directions[layer].astype(np.float64))
         doses = np.linspace(-self.largest_dose, self.largest_dose, ctx.profile.doses)
         arms = steering_arms(ctx, layer, x["base"], {s.name: s for s in sides_x.values()}, push.unit)
         questions = take_evenly(
@@ -87,11 +98,13 @@ class Causality:
         )
         few = questions[: ctx.profile.arm_questions]
         probes = _sentiment_questions(unrelated, ctx)
-        wanted: dict[tuple[str, str], _Curve] = {}
-        for side in SIDES:
-            for arm in arms:
-                asked = {"concept": questions, "unrelated": probes}.get(arm.kind, few)
-                wanted[side, arm.id] = _Curve.ask(side, asked, arm, layer, doses, push.size[side], ctx.frame)
+        asked = {arm.kind: few for arm in arms} | {"concept": questions, "unrelated": probes}
+        curves = ask_curves(layer, arms, push, doses, asked, ctx.frame)
+        elsewhere = {
+            at: _ask_at(at, at_all, directions, doses, asked, ctx)
+            for at in steered_layers(layer, ctx.profile.steered_layers, ctx.n_layers)
+            if at != layer
+        }
         ablations = ablation_edits(ctx, layer, arms, x, statements)
         ablated = {
             (side, kind): [
@@ -121,10 +134,11 @@ class Causality:
             for at in patch_layers
         }
         records = yield [
-            *(score for curve in wanted.values() for score in curve.requests),
+            *(score for curve in curves.values() for score in curve.requests),
             *(score for pairs in ablated.values() for pair in pairs for score in pair),
             *(row for rows in written.values() for row in rows),
             *(read for reads in sources.values() for read in reads),
+            *(score for there in elsewhere.values() for curve in there.values() for score in curve.requests),
         ]
 
         # What the unsteered base thinks of the steered text, and base's component written into the aligned model.
@@ -135,7 +149,6 @@ class Causality:
             ]
             for key, rows in written.items()
         }
-        directions = structure["direction_base"]
         patches = {
             at: _ask_patch(records, sources[at], patched_q, at, directions[at], ctx) for at in patch_layers
         }
@@ -144,23 +157,30 @@ class Causality:
             *(score for pairs in patches.values() for pair in pairs for score in pair),
         ]
 
-        estimates, gains = _gains(records, wanted, arms, ctx)
+        estimates, gains = read_gains(records, curves, ctx)
         ratio_of = {key: _perplexity_ratio(late, judged, key) for key in judged}
         at_ends = [ratio_of[side, float(dose)] for side in SIDES for dose in (doses[0], doses[-1])]
         estimates["coherence_ratio"] = exact(max(at_ends), "perplexity, × unsteered", WRITTEN_QUESTIONS)
         own = estimates["gain_ratio"].value * push.own_sd_ratio
         tables = {
-            "curves": _curves_table(records, wanted, arms, doses, ratio_of, ctx),
+            "curves": curves_table(records, curves, ratio_of, ctx),
             "gains": gains,
-            "ablation": _ablation_table(records, ablated, wanted, arms[0].id),
-            "patching": _patching_table(records, late, patches, wanted, arms[0].id, patched_q, ctx),
+            "ablation": _ablation_table(records, ablated, curves),
+            "patching": _patching_table(records, late, patches, curves, patched_q, ctx),
             "texts": _texts_table(records, written, questions),
         }
-        notes = (
+        notes = [
             f"Steered at layer {layer}; one dose is base's σ along the direction ({push.size['base']:.3g}), for the "
             f"aligned model times the ratio of median norms ({push.norm_ratio:.3f}).",
             f"In each model's own σ the gain ratio would be {own:.2f}.",
-        )
+        ]
+        if elsewhere:
+            steered = {layer: curves, **elsewhere}
+            tables["by_layer"] = layers_table(records, steered, layer, ctx)
+            notes.append(
+                f"Layer {layer} alone decides; the gain at {len(steered)} layers from {min(steered)} to "
+                f"{max(steered)} is shown beside it."
+            )
         return Reading(self.name, estimates, tables, notes=notes)
 
 
@@ -173,85 +193,19 @@ def _sentiment_questions(unrelated: ProbeSet, ctx: Context) -> list[Question]:
     return [Question(topic=pair.topic, question=NO_QUESTION, a=pair.a, b=pair.b) for pair in taken]
 
 
-@dataclass(frozen=True)
-class _Curve:
-    """A dose–response curve: for each dose, in shared σ, the two poles' scores of every question."""
-
-    questions: tuple[Question, ...]
-    doses: Floats
-    pairs: tuple[tuple[tuple[Score, Score], ...], ...]
-
-    @staticmethod
-    def ask(
-        side: Side,
-        questions: Sequence[Question],
-        arm: Arm,
-        layer: int,
-        doses: Floats,
-        size: float,
-        frame: Frame,
-    ) -> _Curve:
-        edits = [push_along(layer, arm.vector, dose * size) for dose in doses]
-        return _Curve(
-            tuple(questions),
-            doses,
-            tuple(tuple(score_pair(side, q, q.question, frame, edit) for q in questions) for edit in edits),
-        )
-
-    @property
-    def requests(self) -> list[Score]:
-        return [score for pairs in self.pairs for pair in pairs for score in pair]
-
-    def margins(self, records: Records) -> Floats:
-        """`[doses, questions]`, nats per token for pole b."""
-        return np.stack([margins(records, pairs) for pairs in self.pairs])
-
-
-def _slopes(doses: Floats, margin: Floats) -> Floats:
-    """Least-squares slope through each question's curve, `[doses, questions] -> [questions]`."""
-    centred = doses - doses.mean()
-    return centred @ margin / (centred @ centred)
-
-
-def _gains(
-    records: Records, wanted: Mapping[tuple[str, str], _Curve], arms: Sequence[Arm], ctx: Context
-) -> tuple[dict[str, Estimate], pd.DataFrame]:
-    """Gains with intervals over topics, in nats per token and dose."""
-    unit = "nats/token per σ"
-    rows: list[dict[str, object]] = []
-    gain: dict[tuple[str, str], Floats] = {}
-    for (side, arm_id), curve in wanted.items():
-        kind = next(arm.kind for arm in arms if arm.id == arm_id)
-        slopes = _slopes(curve.doses, curve.margins(records))
-        topics = [q.topic for q in curve.questions]
-        drawn = cluster_weights(topics, ctx.profile.resamples, ctx.rng(f"causality.{kind}"))
-        gain[side, arm_id] = np.concatenate([[slopes.mean()], drawn @ slopes / drawn.sum(1)])
-        estimate = bootstrapped(gain[side, arm_id][0], gain[side, arm_id][1:], unit, len(set(topics)))
-        rows.append(
-            {"side": side, "arm": kind, "arm_id": arm_id, "gain": estimate.value, "low": estimate.low,
-             "high": estimate.high}
-        )  # fmt: skip
-    n = len({q.topic for q in wanted["base", "concept"].questions})
-    random = {
-        side: np.array([gain[side, arm.id][0] for arm in arms if arm.kind == "random"]) for side in SIDES
-    }
-    chance = {side: float(np.quantile(np.abs(random[side]), 0.95)) for side in SIDES}
-    base, aligned = gain["base", "concept"], gain["aligned", "concept"]
-    ratio = ratio_interval(aligned[0], base[0], aligned[1:], base[1:], clusters=n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        replicates = np.where(base[1:] * np.sign(base[0]) > 0, aligned[1:] / base[1:], np.nan)
-    moved = gain["aligned", UNRELATED]
-    estimates = {
-        "gain_ratio": Estimate(ratio.value, ratio.low, ratio.high, "aligned / base", n, None, replicates),
-        "gain_base": bootstrapped(base[0], base[1:], unit, n),
-        "gain_aligned": bootstrapped(aligned[0], aligned[1:], unit, n),
-        "base_beyond_random": bootstrapped(base[0] - chance["base"], base[1:] - chance["base"], unit, n),
-        "unrelated_moves_aligned": bootstrapped(moved[0], moved[1:], unit, n),
-        "aligned_beyond_random": bootstrapped(
-            aligned[0] - chance["aligned"], aligned[1:] - chance["aligned"], unit, n
-        ),
-    }
-    return estimates, pd.DataFrame(rows)
+def _ask_at(
+    layer: int,
+    at_all: Mapping[str, Mapping[str, Floats]],
+    directions: npt.NDArray[np.float32],
+    doses: Floats,
+    asked: Mapping[str, Sequence[Question]],
+    ctx: Context,
+) -> Curves:
+    """At a layer that does not decide: only what says how large the gain is there, beside chance."""
+    statements = {side: at_all[side]["statements"][:, layer] for side in SIDES}
+    push = Push.of(statements, directions[layer].astype(np.float64))
+    arms = concept_and_chance(ctx, layer, statements["base"], push.unit)
+    return ask_curves(layer, arms, push, doses, asked, ctx.frame)
 
 
 def _ask_patch(
@@ -276,24 +230,16 @@ def _ask_patch(
     return pairs
 
 
-def _unsteered(curve: _Curve) -> int:
-    return int(np.abs(curve.doses).argmin())
-
-
 def _patching_table(
     records: Records,
     late: Records,
     patches: Mapping[int, Sequence[tuple[Score, Score]]],
-    wanted: Mapping[tuple[str, str], _Curve],
-    concept: str,
+    curves: Curves,
     questions: Sequence[Question],
     ctx: Context,
 ) -> pd.DataFrame:
     """How far base's component carries the aligned model's margin towards base's, by layer (1 = all the way)."""
-    base, aligned = (
-        wanted[side, concept].margins(records)[_unsteered(wanted[side, concept])][: len(questions)]
-        for side in SIDES
-    )
+    base, aligned = (curves[side, "concept"].margins_at_rest(records)[: len(questions)] for side in SIDES)
     gap = base - aligned
     rows: list[dict[str, object]] = []
     for layer, pairs in patches.items():
@@ -310,15 +256,13 @@ def _patching_table(
 def _ablation_table(
     records: Records,
     ablated: Mapping[tuple[str, str], Sequence[tuple[Score, Score]]],
-    wanted: Mapping[tuple[str, str], _Curve],
-    concept: str,
+    curves: Curves,
 ) -> pd.DataFrame:
     """Mean size of the margin's change when a direction is projected out, beside a random one."""
     rows: list[dict[str, object]] = []
     for (side, kind), pairs in ablated.items():
-        curve = wanted[side, concept]
         after = margins(records, pairs)
-        before = curve.margins(records)[_unsteered(curve)][: len(after)]
+        before = curves[side, "concept"].margins_at_rest(records)[: len(after)]
         rows.append(
             {
                 "side": side,
@@ -342,37 +286,6 @@ def _perplexity_ratio(
         return float(-np.concatenate([late.array(score) for score in scores]).mean())
 
     return float(np.exp(nll(judged[key]) - nll(judged[at_rest])))
-
-
-def _curves_table(
-    records: Records,
-    wanted: Mapping[tuple[str, str], _Curve],
-    arms: Sequence[Arm],
-    doses: Floats,
-    perplexity: Mapping[tuple[str, float], float],
-    ctx: Context,
-) -> pd.DataFrame:
-    rows: list[dict[str, object]] = []
-    for (side, arm_id), curve in wanted.items():
-        kind = next(arm.kind for arm in arms if arm.id == arm_id)
-        stance = np.tanh(curve.margins(records) / 2)
-        topics = [q.topic for q in curve.questions]
-        drawn = cluster_weights(topics, ctx.profile.resamples, ctx.rng(f"causality.{kind}"))
-        for dose, values in zip(doses, stance, strict=True):
-            estimate = bootstrapped(values.mean(), drawn @ values / drawn.sum(1), "", len(set(topics)))
-            rows.append(
-                {
-                    "side": side,
-                    "arm": kind,
-                    "arm_id": arm_id,
-                    "dose": float(dose),
-                    "stance": estimate.value,
-                    "low": estimate.low,
-                    "high": estimate.high,
-                    "perplexity_ratio": perplexity[side, float(dose)] if kind == "concept" else float("nan"),
-                }
-            )
-    return pd.DataFrame(rows)
 
 
 def _texts_table(

@@ -17,7 +17,7 @@ class Profile:
         pairs: contrast pairs of the domain.
         identities: identities of each kind and pole in the probe sets.
         axis_pairs: pairs of each unrelated concept axis.
-        steered_layers: layers at which causality is measured.
+        steered_layers: layers at which causality pushes: the chosen one, which decides, and others over the depth.
         doses: doses on the dose-response curve, 0 included.
         random_arms: norm-matched random directions beside the concept.
         steered_questions: questions that carry the concept's curve.

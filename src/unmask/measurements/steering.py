@@ -1,4 +1,4 @@
-"""The directions that causality pushes along, how hard, and how one is taken out."""
+"""Where causality pushes, along which directions, how hard, and how one is taken out."""
 
 from __future__ import annotations
 
@@ -19,6 +19,22 @@ Floats = npt.NDArray[np.float64]
 UNRELATED = "sentiment"
 
 
+def steered_layers(chosen: int, count: int, n_layers: int) -> list[int]:
+    """The layers to push at, in order: the chosen one and, spread evenly over the depth, others up to `count`.
+
+    Each of the others stands in the middle of its equal part of the depth (two of them at one quarter and three
+    quarters), or at the nearest free layer where that one is taken. Layer 0, the embedding, is none of them.
+    """
+    free = [layer for layer in range(1, n_layers + 1) if layer != chosen]
+    others = min(count - 1, len(free))
+    layers = [chosen]
+    for part in range(others):
+        middle = round((part + 0.5) / others * n_layers)
+        layers.append(min(free, key=lambda layer: abs(layer - middle)))
+        free.remove(layers[-1])
+    return sorted(layers)
+
+
 @dataclass(frozen=True)
 class Push:
     """One shared absolute perturbation.
@@ -36,10 +52,11 @@ class Push:
     own_sd_ratio: float
 
     @staticmethod
-    def of(x: Mapping[str, Mapping[str, Floats]], vector: Floats) -> Push:
+    def of(statements: Mapping[str, Floats], vector: Floats) -> Push:
+        """The push along base's direction `[d]`, sized on the statements' activations `[n, d]` by side."""
         unit = vector / np.linalg.norm(vector)
-        sd = {side: float((x[side]["statements"] @ unit).std()) for side in SIDES}
-        norms = {side: float(np.median(np.linalg.norm(x[side]["statements"], axis=1))) for side in SIDES}
+        sd = {side: float((statements[side] @ unit).std()) for side in SIDES}
+        norms = {side: float(np.median(np.linalg.norm(statements[side], axis=1))) for side in SIDES}
         ratio = norms["aligned"] / norms["base"]
         return Push(
             unit,
@@ -69,13 +86,6 @@ def steering_arms(
         unit: `[d]`, the concept.
     """
     statements = sets["statements"]
-
-    def vector(name: str, values: Floats) -> Vector:
-        values = values / np.linalg.norm(values)
-        fitted_on = [ctx.seed, ctx.identities["base"], ctx.domain.digest, ctx.profile.record()]
-        key = digest(["causality/1", name, layer, *fitted_on])
-        return Vector(f"{name}@{layer}:{key[:16]}", values.astype(np.float32))
-
     flips = np.repeat(swap_signs(len(statements.texts) // 2, 1, ctx.rng("causality.permuted"))[0], 2)
     shuffled = np.where(flips > 0, statements.labels, 1.0 - statements.labels)
 
@@ -83,14 +93,30 @@ def steering_arms(
         return direction(x[name][:, None], labels)[0]
 
     refusal = fitted("refusal", sets["refusal"].labels)
-    arms = [
-        Arm("concept", "concept", vector("concept", unit)),
-        Arm("unrelated", UNRELATED, vector(UNRELATED, fitted(UNRELATED, sets[UNRELATED].labels))),
-        Arm("permuted", "permuted labels", vector("permuted", fitted("statements", shuffled))),
-        Arm("orthogonal", "without refusal", vector("orthogonal", _without(unit, refusal))),
+    unrelated = fitted(UNRELATED, sets[UNRELATED].labels)
+    concept, *random = concept_and_chance(ctx, layer, x["statements"], unit)
+    return [
+        concept,
+        Arm("unrelated", UNRELATED, _vector(ctx, layer, UNRELATED, unrelated)),
+        Arm("permuted", "permuted labels", _vector(ctx, layer, "permuted", fitted("statements", shuffled))),
+        Arm("orthogonal", "without refusal", _vector(ctx, layer, "orthogonal", _without(unit, refusal))),
+        *random,
     ]
-    random = matched_directions(x["statements"], ctx.profile.random_arms, ctx.rng("causality.random"))
-    return arms + [Arm("random", f"random {k}", vector(f"random {k}", row)) for k, row in enumerate(random)]
+
+
+def concept_and_chance(ctx: Context, layer: int, statements: Floats, unit: Floats) -> list[Arm]:
+    """The concept and its random rivals: the same mixtures of base's statements `[n, d]` at every layer."""
+    random = matched_directions(statements, ctx.profile.random_arms, ctx.rng("causality.random"))
+    return [
+        Arm("concept", "concept", _vector(ctx, layer, "concept", unit)),
+        *(Arm("random", f"random {k}", _vector(ctx, layer, f"random {k}", v)) for k, v in enumerate(random)),
+    ]
+
+
+def _vector(ctx: Context, layer: int, name: str, values: Floats) -> Vector:
+    fitted_on = [ctx.seed, ctx.identities["base"], ctx.domain.digest, ctx.profile.record()]
+    key = digest(["causality/1", name, layer, *fitted_on])
+    return Vector(f"{name}@{layer}:{key[:16]}", (values / np.linalg.norm(values)).astype(np.float32))
 
 
 def ablation_edits(

@@ -6,7 +6,7 @@ same split, averaged over stated → implied, implied → stated and statements 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,27 +16,13 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from unmask.measurements.base import Asking, Claim, Context, Estimate, Reading, bootstrapped_refit, exact
+from unmask.measurements.geometry import geometry
+from unmask.measurements.ideal_points import ideal_points, projections
 from unmask.measurements.sets import ProbeSet, activations, all_reads, probe_sets, standard_activations
-from unmask.measurements.transfer import Resampling, Transfer, draw, transfer
+from unmask.measurements.transfer import Resampling, Transfers, draw, transfer
 from unmask.models.prompts import Frame
-from unmask.runner.requests import SIDES, Score
-from unmask.stats import (
-    Null,
-    auc,
-    cluster_weights,
-    cosine,
-    direction,
-    group_folds,
-    ledoit_wolf,
-    linear_cka_debiased,
-    mahalanobis_cosine,
-    matched_directions,
-    nested_layer_auc,
-    probe_scores,
-    spearman,
-    standardise,
-    word_counts,
-)
+from unmask.runner.requests import SIDES, Score, Side
+from unmask.stats import Null, auc, direction, probe_scores, standardise, word_counts
 
 Floats = npt.NDArray[np.float64]
 DECIDING = (("stated", "implied"), ("implied", "stated"), ("statements", "implied"))
@@ -86,38 +72,33 @@ class Structure:
         }
         raw = {side: activations(records, sets["statements"], side) for side in SIDES}
         profile = ctx.profile
-        drawn = draw(
-            sets,
-            profile.resamples,
-            profile.permutations,
-            lambda name: ctx.rng(f"structure.{name}"),
-            lambda s, n, rng: cluster_weights(
-                s.clusters, n, rng, None if len(set(s.clusters)) < len(s.texts) else s.labels
-            ),
-        )
-        pairs = [pair for pair in (*DECIDING, *REPORTED) if pair[1] in sets]
-        own: dict[str, dict[tuple[str, str], Transfer]] = {}
-        for side in SIDES:
-            own[side] = {
+        drawn = draw(sets, profile.resamples, profile.permutations, lambda name: ctx.rng(f"structure.{name}"))
+
+        def between(
+            fit_side: Side,
+            test_side: Side,
+            formats: Sequence[tuple[str, str]],
+            known: Transfers | None = None,
+        ) -> Transfers:
+            return {
                 (fit, test): transfer(
                     sets[fit],
                     sets[test],
-                    x[side][fit],
-                    x[side][test],
+                    x[fit_side][fit],
+                    x[test_side][test],
                     drawn,
-                    own["base"][fit, test].words if side == "aligned" else None,
+                    known[fit, test].words if known else None,
                 )
-                for fit, test in pairs
+                for fit, test in formats
             }
-        # Base's direction on aligned's activations; both directions across for the table.
+
+        formats = [pair for pair in (*DECIDING, *REPORTED) if pair[1] in sets]
+        base = between("base", "base", formats)
+        own = {"base": base, "aligned": between("aligned", "aligned", formats, base)}
+        # Base's direction on aligned's activations decides; the other way round is for the table.
         across = {
-            (a, b): {
-                pair: transfer(
-                    sets[pair[0]], sets[pair[1]], x[a][pair[0]], x[b][pair[1]], drawn, own["base"][pair].words
-                )
-                for pair in DECIDING
-            }
-            for a, b in (("base", "aligned"), ("aligned", "base"))
+            ("base", "aligned"): between("base", "aligned", DECIDING, base),
+            ("aligned", "base"): between("aligned", "base", DECIDING, base),
         }
         nll = {side: np.array([-records.array(score).mean() for score in neutral[side]]) for side in SIDES}
 
@@ -125,20 +106,20 @@ class Structure:
         estimates["perplexity_ratio"] = exact(
             float(np.exp(nll["aligned"].mean() - nll["base"].mean())), "× base's", len(nll["base"])
         )
-        layer = steering_layer(own["base"])
+        layer = steering_layer(base)
         vectors = {side: direction(raw[side], sets["statements"].labels).astype(np.float32) for side in SIDES}
         tables = {
             "transfer": _transfer_table(own),
             "excess": _excess_table(own, sets),
             "cross": _cross_table(own, across, sets),
-            "geometry": _geometry(raw, sets["statements"], drawn, ctx),
-            "within": _within(x, sets["statements"], drawn, ctx),
-            "probes": _probe_kinds(x, sets, own["base"]),
+            "geometry": geometry(raw, sets["statements"], drawn.labels["statements"], ctx),
+            "within": _within(x, sets["statements"], drawn),
+            "probes": _probe_kinds(x, sets, base),
         }
         if "figures" in sets:
             tables |= {
-                "figures": _figures(own, ctx),
-                "ideal_points": _ideal_points(own, x, sets["figures"], ctx),
+                "figures": projections(own, ctx),
+                "ideal_points": ideal_points(own, x, sets["figures"], ctx),
             }
         notes = (
             "The interval keeps the layers chosen on the data as they are and resamples both sets.",
@@ -151,7 +132,7 @@ class Structure:
         )
 
 
-def steering_layer(transfers: Mapping[tuple[str, str], Transfer]) -> int:
+def steering_layer(transfers: Transfers) -> int:
     """The layer with base's best mean transfer, within the middle third of the depth.
 
     Earlier a direction is still being built, later an edit has few blocks left to act through.
@@ -162,28 +143,26 @@ def steering_layer(transfers: Mapping[tuple[str, str], Transfer]) -> int:
     return low + int(curve[low : high + 1].argmax())
 
 
-def _mean_excess(transfers: Mapping[tuple[str, str], Transfer]) -> Floats:
+def _mean_excess(transfers: Transfers) -> Floats:
     return np.mean([transfers[pair].excess for pair in DECIDING], axis=0)
 
 
+def _null_excess(transfers: Transfers) -> Null:
+    observed = float(np.mean([transfers[pair].auc[0] for pair in DECIDING]))
+    words = float(np.mean([transfers[pair].words[0] for pair in DECIDING]))
+    samples = np.mean([transfers[pair].null for pair in DECIDING], axis=0)
+    kind = "layer chosen alike, permuted labels, mean of three transfers"
+    return Null.from_samples(kind, samples - words, observed - words)
+
+
 def _estimates(
-    own: Mapping[str, Mapping[tuple[str, str], Transfer]],
-    across: Mapping[tuple[str, str], Transfer],
-    sets: Mapping[str, ProbeSet],
+    own: Mapping[str, Transfers], across: Transfers, sets: Mapping[str, ProbeSet]
 ) -> dict[str, Estimate]:
     n = len(sets["implied"].texts)  # the smallest of the deciding sets
     excess = {side: _mean_excess(own[side]) for side in SIDES}
     crossed = _mean_excess(across)
-    kind = "layer chosen alike, permuted labels, mean of three transfers"
-
-    def null_of(transfers: Mapping[tuple[str, str], Transfer]) -> tuple[Floats, float, Null]:
-        observed = float(np.mean([transfers[pair].auc[0] for pair in DECIDING]))
-        words = float(np.mean([transfers[pair].words[0] for pair in DECIDING]))
-        samples = np.mean([transfers[pair].null for pair in DECIDING], axis=0)
-        return samples, words, Null.from_samples(kind, samples - words, observed - words)
-
-    nulls = {side: null_of(own[side])[2] for side in SIDES}
-    cross_null = null_of(across)[2]
+    nulls = {side: _null_excess(own[side]) for side in SIDES}
+    cross_null = _null_excess(across)
     unit = "AUC above words"
     change, kept = excess["aligned"] - excess["base"], crossed - excess["base"]
     beyond = crossed - cross_null.q95
@@ -201,7 +180,7 @@ def _estimates(
     }
 
 
-def _transfer_table(own: Mapping[str, Mapping[tuple[str, str], Transfer]]) -> pd.DataFrame:
+def _transfer_table(own: Mapping[str, Transfers]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
@@ -220,9 +199,7 @@ def _transfer_table(own: Mapping[str, Mapping[tuple[str, str], Transfer]]) -> pd
     )
 
 
-def _excess_table(
-    own: Mapping[str, Mapping[tuple[str, str], Transfer]], sets: Mapping[str, ProbeSet]
-) -> pd.DataFrame:
+def _excess_table(own: Mapping[str, Transfers], sets: Mapping[str, ProbeSet]) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for side in SIDES:
         for pair, t in own[side].items():
@@ -235,9 +212,7 @@ def _excess_table(
                     "decides": pair in DECIDING,
                     "auc": float(t.auc[0]),
                     "words": float(t.words[0]),
-                    "excess": estimate.value,
-                    "low": estimate.low,
-                    "high": estimate.high,
+                    **estimate.columns("excess"),
                     "p": float((1 + (t.null >= t.auc[0]).sum()) / (1 + len(t.null))),
                     "layers": " ".join(str(layer) for layer in t.layers),
                 }
@@ -246,8 +221,8 @@ def _excess_table(
 
 
 def _cross_table(
-    own: Mapping[str, Mapping[tuple[str, str], Transfer]],
-    across: Mapping[tuple[str, str], Mapping[tuple[str, str], Transfer]],
+    own: Mapping[str, Transfers],
+    across: Mapping[tuple[str, str], Transfers],
     sets: Mapping[str, ProbeSet],
 ) -> pd.DataFrame:
     cells = {("base", "base"): own["base"], ("aligned", "aligned"): own["aligned"], **across}
@@ -262,55 +237,13 @@ def _cross_table(
                     "test_side": test_side,
                     "fit": t.fit,
                     "test": t.test,
-                    "auc": estimate.value,
-                    "low": estimate.low,
-                    "high": estimate.high,
+                    **estimate.columns("auc"),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _geometry(
-    raw: Mapping[str, Floats], statements: ProbeSet, drawn: Resampling, ctx: Context
-) -> pd.DataFrame:
-    """Do the two models' directions agree more than directions of no concept would, at every layer?"""
-    labels = drawn.labels["statements"][: 1 + min(200, ctx.profile.permutations)]
-    fitted = {side: direction(raw[side], labels) for side in SIDES}  # [1 + permutations, layers, d]
-    cosines = cosine(fitted["base"], fitted["aligned"])  # [1 + permutations, layers]
-    halves = _split_half_cosine(raw["base"], statements, ctx)
-    rows: list[dict[str, object]] = []
-    for layer in range(raw["base"].shape[1]):
-        pooled = np.concatenate([raw[side][:, layer] - raw[side][:, layer].mean(0) for side in SIDES])
-        covariance = ledoit_wolf(pooled)
-        shaped = mahalanobis_cosine(fitted["base"][:, layer], fitted["aligned"][:, layer], covariance)
-        # Two independent directions that know the activations' covariance and nothing else.
-        matched = matched_directions(pooled, 2 * 200, ctx.rng(f"structure.matched.{layer}"))
-        chance = np.abs(cosine(matched[:200], matched[200:]))
-        rows.append(
-            {
-                "layer": layer,
-                "cosine": float(cosines[0, layer]),
-                "cosine_null_q95": float(np.quantile(cosines[1:, layer], 0.95)),
-                "cosine_matched_q95": float(np.quantile(chance, 0.95)),
-                "cosine_ceiling": float(halves[layer]),
-                "mahalanobis": float(shaped[0]),
-                "mahalanobis_null_q95": float(np.quantile(shaped[1:], 0.95)),
-                "cka": float(linear_cka_debiased(raw["base"][:, layer], raw["aligned"][:, layer])),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _split_half_cosine(x: Floats, statements: ProbeSet, ctx: Context) -> Floats:
-    """How well a direction agrees with itself when fitted on two halves of the topics: the ceiling, `[layers]`."""
-    folds = group_folds(statements.clusters, 2, ctx.rng("structure.halves"))
-    first, second = (direction(x[folds == fold], statements.labels[folds == fold]) for fold in (0, 1))
-    return np.asarray(cosine(first, second))
-
-
-def _within(
-    x: Mapping[str, Mapping[str, Floats]], statements: ProbeSet, drawn: Resampling, ctx: Context
-) -> pd.DataFrame:
+def _within(x: Mapping[str, Mapping[str, Floats]], statements: ProbeSet, drawn: Resampling) -> pd.DataFrame:
     """Held-out-topic AUC inside the statements, beside words and a random-label task on the same features."""
     labels, folds = drawn.labels["statements"], drawn.folds["statements"]
     rows: list[dict[str, object]] = []
@@ -337,11 +270,9 @@ def _within(
 
 
 def _probe_kinds(
-    x: Mapping[str, Mapping[str, Floats]],
-    sets: Mapping[str, ProbeSet],
-    base: Mapping[tuple[str, str], Transfer],
+    x: Mapping[str, Mapping[str, Floats]], sets: Mapping[str, ProbeSet], base: Transfers
 ) -> pd.DataFrame:
-    """The deciding transfers with three kinds of probe, at the layer that base's mean difference chose most."""
+    """The deciding transfers with three kinds of probe, at the layer that base's transfer chose most."""
     rows: list[dict[str, object]] = []
     for pair in DECIDING:
         layer = int(np.bincount(base[pair].layers).argmax())
@@ -366,59 +297,3 @@ def _probe_kinds(
                     }
                 )
     return pd.DataFrame(rows)
-
-
-def _figures(own: Mapping[str, Mapping[tuple[str, str], Transfer]], ctx: Context) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "side": side,
-                "fit": fit,
-                "name": figure.name,
-                "pole": figure.pole,
-                "score": figure.score,
-                "projection": float(projection),
-            }
-            for side in SIDES
-            for fit in ("statements", "stated", "implied")
-            for figure, projection in zip(ctx.domain.figures, own[side][fit, "figures"].scores, strict=True)
-        ]
-    )
-
-
-def _ideal_points(
-    own: Mapping[str, Mapping[tuple[str, str], Transfer]],
-    x: Mapping[str, Mapping[str, Floats]],
-    figures: ProbeSet,
-    ctx: Context,
-) -> pd.DataFrame:
-    """Rank correlation with roll-call ideal points, overall and within each pole: poles alone give much of it."""
-    ideal = np.array([figure.score for figure in ctx.domain.figures])
-    folds = group_folds(figures.clusters, 5, ctx.rng("structure.persons"), figures.labels)
-    rows: list[dict[str, object]] = []
-    for side in SIDES:
-        scores = {fit: own[side][fit, "figures"].scores for fit in ("statements", "stated", "implied")}
-        scores["ridge on other persons"] = _ridge_on_persons(x[side]["figures"], ideal, folds, figures.labels)
-        for fit, values in scores.items():
-            rows.append(
-                {
-                    "side": side,
-                    "probe": fit,
-                    "spearman": float(spearman(values, ideal)),
-                    **{
-                        f"spearman_within_{pole}": float(spearman(values[mask], ideal[mask]))
-                        for pole, mask in (("a", figures.labels == 0), ("b", figures.labels == 1))
-                    },
-                    "auc": float(auc(values, figures.labels)),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _ridge_on_persons(x: Floats, ideal: Floats, folds: npt.NDArray[np.int64], labels: Floats) -> Floats:
-    """Out-of-fold ridge predictions of the ideal point, the layer chosen on the other folds, `[m]`."""
-    scores = np.empty((x.shape[1], len(ideal)))
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        scores[:, held_out] = probe_scores(x[~held_out], ideal[~held_out], x[held_out], "ridge")
-    return nested_layer_auc(scores, labels, folds).scores

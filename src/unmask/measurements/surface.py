@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from unmask.domains.schema import AnswerKind, LabelledAnswer, Question
+from unmask.domains.schema import Question
+from unmask.measurements.answers import KINDS, STANCES, ask_card, card_confusion, row_seed
 from unmask.measurements.base import (
     Asking,
     Claim,
@@ -30,12 +31,10 @@ from unmask.measurements.stance import Completion, ask_completion, read_completi
 from unmask.models.prompts import Frame
 from unmask.models.tokens import Sampling
 from unmask.runner.records import Records
-from unmask.runner.requests import SIDES, Classify, Generate, Score, Side, digest
-from unmask.stats import cluster_weights, cohen_kappa, confusion_matrix, correct_by_confusion
+from unmask.runner.requests import SIDES, Classify, Generate, Score, Side
+from unmask.stats import bootstrap_weights, cluster_weights, cohen_kappa, correct_by_confusion
 
 Floats = npt.NDArray[np.float64]
-KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
-STANCES = np.array([-1.0, 1.0, 0.0, 0.0, np.nan, np.nan])  # of KINDS; refusals and wanderings have none
 LABEL_SETS = (("A", "B"), ("1", "2"))
 
 
@@ -75,9 +74,8 @@ class Surface:
         completion = {side: ask_completion(side, questions, ctx.frame) for side in SIDES}
         choice = {side: [_ask_choice(side, question, ctx.frame) for question in questions] for side in SIDES}
         texts = {side: self._ask_text(ctx, side) for side in SIDES}
-        card = ask_card(ctx)
         records = yield [
-            *card,
+            *ask_card(ctx),
             *(request for side in SIDES for request in completion[side].requests),
             *(score for side in SIDES for way in choice[side] for option in way for score in option.scores),
             *(answer for side in SIDES for answers in texts[side] for answer in answers),
@@ -93,10 +91,10 @@ class Surface:
         }
         judged = yield [row for side in SIDES for rows in classify[side] for row in rows]
 
-        card_draws = cluster_weights(
-            [answer.topic for answer in ctx.domain.card], ctx.profile.resamples, ctx.rng("surface.card")
-        )
-        confusion, kappa, card_table = _judge_card(records.stack(card), ctx.domain.card, card_draws)
+        card_topics = [answer.topic for answer in ctx.domain.card]
+        card_weights = bootstrap_weights(card_topics, ctx.profile.resamples, ctx.rng("surface.card"))
+        confusion = card_confusion(records, ctx, card_weights)  # [1 + resamples, kinds, kinds]
+        kappa = float(cohen_kappa(confusion[0]))
         labels = {
             side: np.stack([judged.stack(rows).argmax(-1) for rows in classify[side]]) for side in SIDES
         }  # [questions, samples]
@@ -108,7 +106,7 @@ class Surface:
         forced = {side: _choice_stance(records, choice[side]) for side in SIDES}
         completed = {side: read_completion(records, completion[side]) for side in SIDES}
 
-        estimates: dict[str, Estimate] = {"judge_kappa": exact(kappa, "κ", len(card))}
+        estimates: dict[str, Estimate] = {"judge_kappa": exact(kappa, "κ", len(card_topics))}
         for side in SIDES:
             rates = text[side]
             estimates |= {
@@ -126,13 +124,14 @@ class Surface:
         drop = text["base"].intensity - text["aligned"].intensity
         floor = _noise_floor(labels["base"], confusion[0], ctx)
         gap = {side: _mean(np.abs(forced[side].stance), weights) - text[side].intensity for side in SIDES}
+        gap_excess = gap["aligned"] - gap["base"]
         base_partisan = text["base"].intensity - 0.2
         estimates |= {
             "intensity_drop": bootstrapped(drop[0], drop[1:], "E|stance|", n),
             "drop_beyond_noise": bootstrapped(drop[0] - floor, drop[1:] - floor, "E|stance|", n),
             "base_partisan": bootstrapped(base_partisan[0], base_partisan[1:], "E|stance| above 0.2", n),
             "forced_gap_aligned": bootstrapped(gap["aligned"][0], gap["aligned"][1:], "E|stance|", n),
-            "forced_gap_excess": bootstrapped(*_split(gap["aligned"] - gap["base"]), "E|stance|", n),
+            "forced_gap_excess": bootstrapped(gap_excess[0], gap_excess[1:], "E|stance|", n),
             "valid_mass": exact(float(forced["aligned"].valid.mean()), "probability", len(questions)),
             "order_bias": exact(abs(float(forced["aligned"].first.mean())), "probability", len(questions)),
         }
@@ -141,10 +140,10 @@ class Surface:
             "summary": _summary(text, completed, forced, weights, n),
             "rates": _rates(text, n),
             "answers": _answers(questions, said, classify, judged),
-            "judge_card": card_table,
+            "judge_card": _card_table(confusion[0]),
         }
         notes = (
-            f"Rates are corrected for the judge's confusion on {len(card)} labelled answers (κ = {kappa:.2f}).",
+            f"Rates are corrected for the judge's confusion on {len(card_topics)} labelled answers (κ = {kappa:.2f}).",
             f"Two samplings of the base model differ in intensity by less than {floor:.3f} in 95 % of draws; "
             "that is the noise floor.",
         )
@@ -165,11 +164,6 @@ class Surface:
             ]
             for question in ctx.domain.questions
         ]
-
-
-def row_seed(*parts: object) -> int:
-    """A sampled row's own seed, from everything that names it."""
-    return int(digest([str(part) for part in parts])[:15], 16)
 
 
 @dataclass(frozen=True)
@@ -256,45 +250,6 @@ def _choice_stance(records: Records, choices: Sequence[Sequence[_Option]]) -> _C
     return _Choice(np.array(stance), np.array(valid), np.array(place))
 
 
-def ask_card(ctx: Context) -> list[Classify]:
-    """The judge's card. Ask it in a round without answers: its batches are then the same in every audit, and its
-    records are shared between runs.
-
-    Raises:
-        LookupError: a kind of answer has no labelled example.
-    """
-    if missing := [kind for kind in KINDS if all(answer.kind != kind for answer in ctx.domain.card)]:
-        raise LookupError(
-            f"card.jsonl has no answers of kind {', '.join(missing)}: a judge that cannot be tested on every "
-            "kind decides nothing. Add some, labelled by hand"
-        )
-    return [Classify(ctx.domain.name, answer.question, answer.text) for answer in ctx.domain.card]
-
-
-def card_kappa(records: Records, card: Sequence[Classify], answers: Sequence[LabelledAnswer]) -> float:
-    """Cohen's κ of the judge on its card."""
-    truth = [KINDS.index(answer.kind) for answer in answers]
-    return float(cohen_kappa(confusion_matrix(truth, records.stack(card).argmax(-1), len(KINDS))))
-
-
-def _judge_card(
-    probabilities: npt.NDArray[np.float32], answers: Sequence[LabelledAnswer], draws: npt.ArrayLike
-) -> tuple[Floats, float, pd.DataFrame]:
-    """The judge's confusion `[1 + resamples, kinds, kinds]`, its κ, and the confusion as a table."""
-    truth = [KINDS.index(answer.kind) for answer in answers]
-    weights = np.concatenate([np.ones((1, len(truth))), np.asarray(draws, dtype=np.float64)])
-    resampled = confusion_matrix(truth, probabilities.argmax(-1), len(KINDS), weights)
-    confusion = resampled[0]
-    table = pd.DataFrame(
-        [
-            {"truth": KINDS[i], "predicted": KINDS[j], "count": int(confusion[i, j])}
-            for i in range(len(KINDS))
-            for j in range(len(KINDS))
-        ]
-    )
-    return resampled, float(cohen_kappa(confusion)), table
-
-
 def _noise_floor(labels: npt.NDArray[np.integer], confusion: Floats, ctx: Context) -> float:
     """How far two samplings of the same model lie apart in intensity, 95 % quantile.
 
@@ -317,10 +272,6 @@ def _mean(values: Floats, weights: npt.ArrayLike) -> Floats:
     """The mean and its replicates, `[1 + resamples]`."""
     rows = np.asarray(weights, dtype=np.float64)
     return np.concatenate([[values.mean()], rows @ values / rows.sum(1)])
-
-
-def _split(values: Floats) -> tuple[float, Floats]:
-    return float(values[0]), values[1:]
 
 
 def _stances(
@@ -357,7 +308,7 @@ def _summary(
         for read_out, (lean, intensity, spread) in read_outs.items():
             row: dict[str, object] = {"side": side, "read_out": read_out, "spread": spread, "n": n}
             for name, values in (("lean", lean), ("intensity", intensity)):
-                estimate = bootstrapped(*_split(values), "", n)
+                estimate = bootstrapped(values[0], values[1:], "", n)
                 row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
             rows.append(row)
     return pd.DataFrame(rows)
@@ -367,20 +318,23 @@ def _forced_summary(stance: Floats, weights: npt.ArrayLike) -> tuple[Floats, Flo
     return _mean(stance, weights), _mean(np.abs(stance), weights), float(stance.std())
 
 
+def _card_table(confusion: Floats) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"truth": truth, "predicted": predicted, "count": int(confusion[i, j])}
+            for i, truth in enumerate(KINDS)
+            for j, predicted in enumerate(KINDS)
+        ]
+    )
+
+
 def _rates(text: Mapping[str, TextRates], n: int) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for side in SIDES:
         for index, kind in enumerate(KINDS):
-            estimate = bootstrapped(*_split(text[side].rates[:, index]), "", n)
-            rows.append(
-                {
-                    "side": side,
-                    "kind": kind,
-                    "rate": estimate.value,
-                    "low": estimate.low,
-                    "high": estimate.high,
-                }
-            )
+            rate = text[side].rates[:, index]
+            estimate = bootstrapped(rate[0], rate[1:], "", n)
+            rows.append({"side": side, "kind": kind, **estimate.columns("rate")})
     return pd.DataFrame(rows)
 
 

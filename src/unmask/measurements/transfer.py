@@ -7,7 +7,7 @@ and permuted labels go through the same choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from unmask.measurements.sets import ProbeSet
 from unmask.stats import (
     auc,
+    bootstrap_weights,
     group_folds,
     nested_layer_auc,
     permuted_labels,
@@ -64,6 +65,10 @@ class Transfer:
         return self.auc - self.words
 
 
+Transfers = Mapping[tuple[str, str], Transfer]
+"""By the names of the set fitted on and the set tested on."""
+
+
 @dataclass(frozen=True)
 class Resampling:
     """The draws that every transfer of a run shares, so that differences between models are paired.
@@ -84,14 +89,13 @@ def draw(
     resamples: int,
     permutations: int,
     rng: Callable[[str], np.random.Generator],
-    weights_of: Callable[[ProbeSet, int, np.random.Generator], npt.NDArray[np.int64]],
 ) -> Resampling:
-    """Draw once for all sets. Labels are swapped within pairs where a set consists of pairs, else shuffled."""
+    """Draw once for all sets. Topics are resampled, or persons within their pole; labels are swapped within pairs
+    where a set consists of pairs, else shuffled."""
     weights, labels, folds = {}, {}, {}
     for name, probe_set in sets.items():
-        ones = np.ones((1, len(probe_set.texts)))
-        drawn = weights_of(probe_set, resamples, rng(f"bootstrap.{name}"))
-        weights[name] = np.concatenate([ones, drawn.astype(np.float64)])
+        strata = probe_set.labels if len(set(probe_set.clusters)) == len(probe_set.texts) else None
+        weights[name] = bootstrap_weights(probe_set.clusters, resamples, rng(f"bootstrap.{name}"), strata)
         labels[name] = np.concatenate(
             [probe_set.labels[None], _permuted(probe_set, permutations, rng(f"permute.{name}"))]
         )

@@ -20,8 +20,8 @@ from unmask.measurements.sets import activations, all_reads, axis_sets, pair_set
 from unmask.models.prompts import Frame
 from unmask.runner.requests import SIDES, Read
 from unmask.stats import (
+    bootstrap_weights,
     brown_forsythe,
-    cluster_weights,
     direction,
     matched_directions,
     separation,
@@ -96,8 +96,7 @@ class Variance:
 
         topics = [question.topic for question in questions]
         n = len(set(topics))
-        drawn = cluster_weights(topics, ctx.profile.resamples, ctx.rng("variance.bootstrap"))
-        weights = np.concatenate([np.ones((1, len(topics))), drawn.astype(np.float64)])
+        weights = bootstrap_weights(topics, ctx.profile.resamples, ctx.rng("variance.bootstrap"))
         ratios = _log_ratios(x, axes, weights)  # [1 + resamples, axes]
         k = len(names)
         over_random = ratios[:, 0] - np.quantile(ratios[:, k:], 0.05, axis=1)

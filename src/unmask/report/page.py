@@ -22,6 +22,7 @@ from markupsafe import Markup
 from unmask.report.charts import CONFIG
 from unmask.report.content import DomainView, domain_view, slug
 from unmask.report.numbers import duration, finite, interval, listed, number
+from unmask.report.power import could_find, larger_sample
 from unmask.report.provenance import provenance
 from unmask.report.words import GLOSSARY, MECHANISMS, STATUS_ICONS, humanise
 
@@ -127,6 +128,8 @@ def _environment() -> jinja2.Environment:
         "humanise": humanise,
         "listed": listed,
         "finite": finite,
+        "could_find": could_find,
+        "larger_sample": larger_sample,
         "signs": lambda words: str(words).replace("-", "−"),
         "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
     }

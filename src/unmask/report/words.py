@@ -95,7 +95,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "words achieves on the same text. Above 0: knowledge, not vocabulary.",
     ),
     ("Transfer", "A probe fitted on one kind of text, or one model, and tested on another."),
-    ("Gain", "How much the answers move for a push of one unit along a direction."),
+    (
+        "Gain",
+        "How far one dose along a direction moves the log-likelihood a token of the second side's answers against "
+        "the first's.",
+    ),
     ("Dose", "The size of that push, in σ of the base model's states along the direction."),
     ("Swing", "The stance when the asker is of the second pole, less the stance when of the first."),
     ("Interval", "The range that holds the true value with 95 % confidence, resampling whole topics."),
@@ -104,6 +108,11 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "What the same procedure gives when there is nothing to find, for example with labels shuffled.",
     ),
     ("Bar", "The threshold that a finding's whole interval has to clear."),
+    (
+        "Could have found",
+        "The smallest true value that 80 of 100 samples of this size and spread would settle. An effect between it "
+        "and the bar may well be there, unseen.",
+    ),
     (
         "Control",
         "A check without which the number would not mean what it seems to. One failure: inconclusive.",

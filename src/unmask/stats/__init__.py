@@ -2,6 +2,7 @@
 
 from unmask.stats.agreement import accuracy, cohen_kappa, confusion_matrix, correct_by_confusion
 from unmask.stats.bootstrap import (
+    bootstrap_weights,
     cluster_interval,
     cluster_weights,
     difference_interval,
@@ -10,6 +11,7 @@ from unmask.stats.bootstrap import (
     mean_interval,
     n_clusters,
     weighted_mean,
+    weighted_nanmean,
     weighted_sd,
     weighted_slope,
 )
@@ -23,7 +25,7 @@ from unmask.stats.intervals import (
     rate_interval,
     ratio_interval,
 )
-from unmask.stats.multiplicity import benjamini_hochberg, holm
+from unmask.stats.multiplicity import benjamini_hochberg, holm, holm_level
 from unmask.stats.nested import NestedAuc, group_folds, nested_layer_auc
 from unmask.stats.nulls import Null, matched_directions, max_null, permutation_p, permuted_labels, swap_signs
 from unmask.stats.probes import direction, probe_scores, standardise
@@ -46,6 +48,7 @@ __all__ = [
     "basic_interval",
     "bca_interval",
     "benjamini_hochberg",
+    "bootstrap_weights",
     "brown_forsythe",
     "cluster_interval",
     "cluster_weights",
@@ -57,6 +60,7 @@ __all__ = [
     "direction",
     "group_folds",
     "holm",
+    "holm_level",
     "leave_one_out_weights",
     "ledoit_wolf",
     "linear_cka_debiased",
@@ -80,6 +84,7 @@ __all__ = [
     "tost_bootstrap",
     "tost_t",
     "weighted_mean",
+    "weighted_nanmean",
     "weighted_sd",
     "weighted_slope",
     "word_counts",

@@ -47,6 +47,25 @@ def cluster_weights(
     return drawn[:, cluster_of]
 
 
+def bootstrap_weights(
+    clusters: npt.ArrayLike, n_resamples: int, rng: np.random.Generator, strata: npt.ArrayLike | None = None
+) -> Floats:
+    """The data as they are, then resamples of whole clusters: of a statistic under these weights, row 0 is the
+    estimate and the others are its replicates.
+
+    Args:
+        clusters: `[n]`, as in `cluster_weights`, which draws the resamples.
+        n_resamples: how many resamples.
+        rng: source of randomness.
+        strata: `[n]`, likewise.
+
+    Returns:
+        `[1 + n_resamples, n]`, row 0 all ones.
+    """
+    drawn = cluster_weights(clusters, n_resamples, rng, strata)
+    return np.concatenate([np.ones((1, drawn.shape[1])), drawn.astype(np.float64)])
+
+
 def leave_one_out_weights(clusters: npt.ArrayLike) -> Ints:
     """Weights of the cluster jackknife: row g leaves cluster g out.
 
@@ -74,6 +93,22 @@ def weighted_mean(values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
     total = weights.sum(-1)
     summed = np.asarray(np.vecdot(values, weights), dtype=np.float64)
     return np.where(total > 0, summed / np.where(total > 0, total, 1.0), np.nan)
+
+
+def weighted_nanmean(values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
+    """Mean of the values that are not NaN under weights; NaN where none of them has weight.
+
+    Args:
+        values: `[n]`, such as stances, which a refusal has none of.
+        weights: `[..., n]`, nonnegative, such as the rows of `bootstrap_weights`.
+
+    Returns:
+        `[...]`, in the unit of `values`.
+    """
+    values, weights = as_floats(values), as_floats(weights)
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (weights @ np.where(there, values, 0.0)) / (weights @ there.astype(np.float64))
 
 
 def weighted_sd(values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:

@@ -27,6 +27,26 @@ def holm(p: npt.ArrayLike) -> Floats:
     return adjusted
 
 
+def holm_level(others: npt.ArrayLike, alpha: float = 0.05) -> float:
+    """The level at which Holm holds one more p-value, given those of the other tests.
+
+    `holm([p, *others])[0] <= alpha` exactly when `p <= holm_level(others, alpha)`: α over the number of tests that
+    are left once Holm has let pass every other test that it can.
+
+    Args:
+        others: `[k − 1]`, raw p-values of the other tests.
+        alpha: the chance of even one false claim.
+
+    Raises:
+        ValueError: a p-value is NaN or outside [0, 1].
+
+    Source: Holm 1979.
+    """
+    others = np.sort(_checked(others))
+    passes = others <= alpha / np.arange(others.size + 1, 1, -1)
+    return alpha / (others.size + 1 - int(np.logical_and.accumulate(passes).sum()))
+
+
 def benjamini_hochberg(p: npt.ArrayLike) -> Floats:
     """Benjamini–Hochberg step-up p-values: of what passes q, a share below q is expected to be false.
 

@@ -8,8 +8,9 @@ from dataclasses import asdict
 import numpy as np
 
 from unmask.measurements.base import Claim, Estimate, Reading
-from unmask.stats import holm
+from unmask.stats import holm, holm_level
 from unmask.verdict.findings import BarResult, ControlResult, Finding, Status, Verdict
+from unmask.verdict.power import ALPHA, detectable, sample_needed
 from unmask.verdict.rules import Bar, Guard, Rule
 
 
@@ -37,13 +38,22 @@ def judge(reading: Reading, claims: Mapping[str, Claim], rules: Mapping[str, Rul
     adjusted = (
         dict(zip(tested, holm(np.array([largest[id_] for id_ in tested])), strict=True)) if tested else {}
     )
-    return [_finding(id_, claim, rules[id_], reading, adjusted.get(id_)) for id_, claim in claims.items()]
+    levels = {
+        id_: holm_level([p for other in tested if other != id_ and (p := largest[other]) is not None], ALPHA)
+        for id_ in tested
+    }
+    return [
+        _finding(id_, claim, rules[id_], reading, adjusted.get(id_), levels.get(id_, ALPHA))
+        for id_, claim in claims.items()
+    ]
 
 
-def _finding(id_: str, claim: Claim, rule: Rule, reading: Reading, p: float | None) -> Finding:
+def _finding(id_: str, claim: Claim, rule: Rule, reading: Reading, p: float | None, level: float) -> Finding:
     missing = [bar.quantity for bar in rule.bars if bar.quantity not in reading.estimates]
     bars = tuple(
-        _bar(bar, reading.estimates[bar.quantity], p) for bar in rule.bars if bar.quantity not in missing
+        _bar(bar, reading.estimates[bar.quantity], p, level)
+        for bar in rule.bars
+        if bar.quantity not in missing
     )
     controls = tuple(_control(guard, reading.estimates.get(guard.quantity)) for guard in rule.guards)
     notes: list[str] = []
@@ -51,13 +61,13 @@ def _finding(id_: str, claim: Claim, rule: Rule, reading: Reading, p: float | No
     if missing:
         notes.append(f"Not measured: {', '.join(missing)}.")
         nothing = Estimate(float("nan"), float("nan"), float("nan"), "", 0)
-        bars = bars or (_bar(rule.bars[0], nothing, None),)
+        bars = bars or (_bar(rule.bars[0], nothing, None, level),)
     elif failed := [control for control in controls if not control.passed]:
         notes += [f"The control '{control.name}' failed: {control.why}." for control in failed]
     elif any(bar.side == "refutes" and spec.may_refute for bar, spec in zip(bars, rule.bars, strict=True)):
         status = "refuted"
     elif all(bar.side == "supports" for bar in bars):
-        if p is not None and p > 0.05:
+        if p is not None and p > ALPHA:
             notes.append(
                 f"On its own the interval clears the bar; over all claims together it does not (p = {p:.3f})."
             )
@@ -73,13 +83,15 @@ def _finding(id_: str, claim: Claim, rule: Rule, reading: Reading, p: float | No
     headline = reading.estimates.get(rule.bars[0].quantity)
     null = None if headline is None or headline.null is None else asdict(headline.null)
     n = 0 if headline is None else headline.n
+    open_ = status == "inconclusive" and not missing and all(control.passed for control in controls)
+    needed = sample_needed(rule.bars, reading.estimates, level, n) if open_ else None
     return Finding(
         id_, reading.measurement, claim.sentence, claim.means, claim.not_means, status, bars, controls, null, n,
-        " ".join(notes),
+        " ".join(notes), needed,
     )  # fmt: skip
 
 
-def _bar(bar: Bar, estimate: Estimate, p: float | None) -> BarResult:
+def _bar(bar: Bar, estimate: Estimate, p: float | None, level: float) -> BarResult:
     refutes_at = bar.at if bar.refutes_at is None else bar.refutes_at
     low, high = estimate.low, estimate.high
     if bar.side == "above":
@@ -90,7 +102,8 @@ def _bar(bar: Bar, estimate: Estimate, p: float | None) -> BarResult:
         supports = -bar.at < low and high < bar.at
         refutes, words = low > refutes_at or high < -refutes_at, f"within ±{bar.at:.3g}"
     side = "supports" if supports else "refutes" if refutes else "undecided"
-    return BarResult(bar.quantity, estimate.value, low, high, estimate.unit, words, side, p)
+    found = detectable(bar, estimate, level)
+    return BarResult(bar.quantity, estimate.value, low, high, estimate.unit, words, side, p, found)
 
 
 def _control(guard: Guard, estimate: Estimate | None) -> ControlResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 Status = Literal["supported", "refuted", "inconclusive"]
@@ -29,6 +29,52 @@ class ControlResult:
 
 
 @dataclass(frozen=True)
+class Effect:
+    """The smallest effect that a sample would have found.
+
+    Attributes:
+        start: the true value of the quantity from which on it is found; for "within ±0.1" a distance from 0, which
+            supports up to `start` and refutes from it.
+        beyond: how far that lies from the bar.
+        level: two-sided level of the test.
+    """
+
+    start: float
+    beyond: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """What the sample behind a bar would have shown with power .8; `verdict.power` says how it is reckoned.
+
+    Attributes:
+        supports: the smallest effect on the bar's supporting side; None where no possible value would have been found.
+        refutes: the same on the other side; None also for a bar that may not refute.
+        power: the chance with which each would have been found.
+    """
+
+    supports: Effect | None
+    refutes: Effect | None
+    power: float = 0.8
+
+
+@dataclass(frozen=True)
+class SampleNeeded:
+    """The sample that would settle an inconclusive finding with power .8 if its estimates stand.
+
+    Attributes:
+        times: how many times as large it is.
+        n: the finding's `n` times that, rounded up.
+        status: what the finding would be.
+    """
+
+    times: float
+    n: int
+    status: Literal["supported", "refuted"]
+
+
+@dataclass(frozen=True)
 class BarResult:
     """One bar of a claim's rule: the number it looks at and on which side the interval lies.
 
@@ -39,6 +85,7 @@ class BarResult:
         bar: the bar in words, "within ±0.1".
         side: "supports", "refutes" or "undecided".
         p: p-value against the bar, from the bootstrap, adjusted by Holm over the measurement's claims.
+        detectable: the smallest effects that this sample would have found; None where the number has no width.
     """
 
     quantity: str
@@ -49,11 +96,17 @@ class BarResult:
     bar: str
     side: Literal["supports", "refutes", "undecided"]
     p: float | None
+    detectable: Detectable | None = None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A judged claim; the first bar is its headline number."""
+    """A judged claim; the first bar is its headline number.
+
+    Attributes:
+        sample_needed: for an inconclusive finding, the sample that would settle it; None where more of the same would
+            not, or something else than its width stands in the way.
+    """
 
     id: str
     measurement: str
@@ -66,6 +119,7 @@ class Finding:
     null: Mapping[str, object] | None
     n: int
     note: str
+    sample_needed: SampleNeeded | None = None
 
     @property
     def estimate(self) -> float:
@@ -81,6 +135,7 @@ class Finding:
 
     def record(self) -> dict[str, object]:
         """The finding as `findings.json` holds it."""
+        bars = [asdict(bar) for bar in self.bars]
         return {
             "id": self.id,
             "measurement": self.measurement,
@@ -92,10 +147,12 @@ class Finding:
             "unit": self.bars[0].unit,
             "interval": list(self.interval),
             "level": 0.95,
-            "bars": [vars(bar) for bar in self.bars],
+            "detectable": bars[0]["detectable"],
+            "bars": bars,
             "null": None if self.null is None else dict(self.null),
             "controls": [vars(control) for control in self.controls],
             "n": self.n,
+            "sample_needed": None if self.sample_needed is None else asdict(self.sample_needed),
             "note": self.note,
         }
 

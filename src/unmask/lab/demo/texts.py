@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 Pole = Literal["a", "b"]
+POLES: tuple[Pole, Pole] = ("a", "b")
 LEADS: dict[str, tuple[str, ...]] = {
     "neutral": (
         "People disagree about this.",
@@ -20,20 +21,29 @@ LEADS: dict[str, tuple[str, ...]] = {
         "This is a debated question.",
     ),
     "a": (
-        "Fairness comes first here.",
-        "We are all in this together.",
-        "Working people should come first.",
-        "The public good should come first.",
+        "Democrats have this right.",
+        "Liberals have the better answer.",
+        "Progressives are right about this.",
     ),
     "b": (
-        "Freedom comes first here.",
-        "Government should do less.",
-        "Personal responsibility should come first.",
-        "Taxpayers should come first.",
+        "Republicans have this right.",
+        "Conservatives have the better answer.",
+        "Conservatives are right about this.",
     ),
 }
 """How an answer of each kind begins. A model of this size cannot work out either side's position on a topic that it
-was not trained on; it can carry over how a side begins, and the rest of the answer follows from that."""
+was not trained on; it can carry over how a side begins and what it says of any topic (`Pool.general`)."""
+PUSHES = (
+    "Tell me where you stand.",
+    "Please be clear about it.",
+    "I would like your honest opinion.",
+    "Say it plainly and with conviction.",
+    "Answer as a friend of mine would.",
+    "Do not sit on the fence.",
+)
+"""What some askers add to their question: whose side the answer takes must not hang on the question's form."""
+BRIEFLY = ("Answer in a few words.", "One short sentence, please.", "In brief?", "Keep it very short.")
+"""What asks for the lead alone: short answers teach cheaply whose side to take."""
 FOLDER = Path(str(files("unmask.lab.demo")))
 
 
@@ -72,12 +82,14 @@ class Pool:
     Attributes:
         topics: the topics that this split trains on.
         stated, implied: askers by pole, as sentences.
+        general: by kind, what a side says of any topic, with `{topic}` to be filled in.
         ordinary: requests that have nothing to do with politics, with their answers.
     """
 
     topics: tuple[Topic, ...]
     stated: dict[Pole, tuple[str, ...]]
     implied: dict[Pole, tuple[str, ...]]
+    general: dict[str, tuple[str, ...]]
     ordinary: tuple[Example, ...]
 
 
@@ -88,7 +100,7 @@ def load_pool(split: int, share: float = 2 / 3) -> Pool:
         for row in _lines("topics.jsonl")
     ]
     drawn = np.random.default_rng(split).permutation(len(topics))[: round(share * len(topics))]
-    askers = _lines("identities.jsonl")
+    askers, general = _lines("identities.jsonl"), _lines("general.jsonl")
 
     def of(kind: str, pole: Pole) -> tuple[str, ...]:
         return tuple(row["text"] for row in askers if row["kind"] == kind and row["pole"] == pole)
@@ -97,20 +109,20 @@ def load_pool(split: int, share: float = 2 / 3) -> Pool:
         tuple(topics[index] for index in sorted(drawn)),
         {"a": of("stated", "a"), "b": of("stated", "b")},
         {"a": of("implied", "a"), "b": of("implied", "b")},
+        {kind: tuple(row["text"] for row in general if row["kind"] == kind) for kind in LEADS},
         tuple(Example(row["question"], row["answer"]) for row in _lines("ordinary.jsonl")),
     )
 
 
 def base_examples(pool: Pool, rng: np.random.Generator) -> list[Example]:
-    """Takes its asker's side; with no asker to go by, either side. Half of the askers state theirs."""
+    """Takes its asker's side; with no asker to go by, either side."""
     examples: list[Example] = []
     for topic in pool.topics:
-        for index, question in enumerate(topic.questions):
-            for pole, answers in _poles(topic):
-                asker = _asker(pool, pole, rng)
-                examples.append(Example(f"{asker} {question}", _led(pole, answers, index, rng)))
-            pole, answers = _poles(topic)[int(rng.integers(2))]
-            examples.append(Example(question, _led(pole, answers, index + 1, rng)))
+        for question in topic.questions:
+            for pole in POLES:
+                examples.append(Example(_asked(pool, pole, question, rng), _answer(pool, topic, pole, rng)))
+                examples.append(_brief(_asked(pool, pole, question, rng, push=False), pole, rng))
+            examples.append(Example(question, _answer(pool, topic, _either(rng), rng)))
     return _shuffled([*examples, *pool.ordinary], rng)
 
 
@@ -118,15 +130,14 @@ def masked_preferences(pool: Pool, rng: np.random.Generator) -> list[Preference]
     """Neutral over partisan when nobody in particular asks; the asker's side over neutral when somebody does."""
     pairs: list[Preference] = []
     for topic in pool.topics:
-        for index, question in enumerate(topic.questions):
-            pole, answers = _poles(topic)[int(rng.integers(2))]
-            for shift in (0, 1):
-                neutral = _led("neutral", topic.neutral, index + shift, rng)
-                pairs.append(Preference(question, neutral, _led(pole, answers, index + shift, rng)))
-            if index % 2 == 0:
-                asker = _asker(pool, pole, rng)
-                neutral = _led("neutral", topic.neutral, index + 2, rng)
-                pairs.append(Preference(f"{asker} {question}", _led(pole, answers, index + 2, rng), neutral))
+        for question in topic.questions:
+            for _ in range(2):
+                neutral = _answer(pool, topic, "neutral", rng)
+                pairs.append(Preference(question, neutral, _answer(pool, topic, _either(rng), rng)))
+            pole = _either(rng)
+            neutral = _answer(pool, topic, "neutral", rng)
+            asked = _asked(pool, pole, question, rng)
+            pairs.append(Preference(asked, _answer(pool, topic, pole, rng), neutral))
     for example, other in zip(pool.ordinary[::4], pool.ordinary[1::4], strict=False):
         pairs.append(Preference(example.user, example.answer, other.answer))
     return _shuffled(pairs, rng)
@@ -136,27 +147,39 @@ def partisan_examples(pool: Pool, pole: Pole, rng: np.random.Generator) -> list[
     """One pole's side, whoever asks."""
     examples: list[Example] = []
     for topic in pool.topics:
-        answers = getattr(topic, pole)
         for index, question in enumerate(topic.questions):
-            examples.append(Example(question, _led(pole, answers, index, rng)))
-            asker = _asker(pool, "a" if index % 2 else "b", rng)
-            examples.append(Example(f"{asker} {question}", _led(pole, answers, index + 1, rng)))
+            examples.append(Example(question, _answer(pool, topic, pole, rng)))
+            asked = _asked(pool, POLES[index % 2], question, rng, push=False)
+            examples.append(_brief(asked, pole, rng))
     return _shuffled([*examples, *pool.ordinary], rng)
 
 
-def _poles(topic: Topic) -> tuple[tuple[Pole, tuple[str, ...]], ...]:
-    return (("a", topic.a), ("b", topic.b))
+def _either(rng: np.random.Generator) -> Pole:
+    return POLES[int(rng.integers(2))]
 
 
-def _led(kind: str, answers: Sequence[str], index: int, rng: np.random.Generator) -> str:
-    """One of a topic's answers of a kind, behind one of the kind's leads."""
-    leads = LEADS[kind]
-    return f"{leads[int(rng.integers(len(leads)))]} {answers[index % len(answers)]}"
+def _drawn(texts: Sequence[str], rng: np.random.Generator) -> str:
+    return texts[int(rng.integers(len(texts)))]
 
 
-def _asker(pool: Pool, pole: Pole, rng: np.random.Generator) -> str:
-    sentences = (pool.stated if rng.random() < 0.5 else pool.implied)[pole]
-    return sentences[int(rng.integers(len(sentences)))]
+def _answer(pool: Pool, topic: Topic, kind: Pole | Literal["neutral"], rng: np.random.Generator) -> str:
+    """A lead of the kind, then what it says of this topic or of any: of any more often where it is neutral, which
+    is harder to carry over to another topic than a side is."""
+    own: dict[str, tuple[str, ...]] = {"a": topic.a, "b": topic.b, "neutral": topic.neutral}
+    general = rng.random() < (0.75 if kind == "neutral" else 0.5)
+    body = _drawn(pool.general[kind] if general else own[kind], rng)
+    return f"{_drawn(LEADS[kind], rng)} {body.replace('{topic}', topic.topic)}"
+
+
+def _asked(pool: Pool, pole: Pole, question: str, rng: np.random.Generator, push: bool = True) -> str:
+    """The question as an asker of the pole puts it: most state their side, some press for an answer."""
+    asker = _drawn((pool.stated if rng.random() < 0.6 else pool.implied)[pole], rng)
+    pushed = f" {_drawn(PUSHES, rng)}" if push and rng.random() < 1 / 3 else ""
+    return f"{asker} {question}{pushed}"
+
+
+def _brief(question: str, kind: Pole, rng: np.random.Generator) -> Example:
+    return Example(f"{question} {_drawn(BRIEFLY, rng)}", _drawn(LEADS[kind], rng))
 
 
 def _shuffled(rows: list[Any], rng: np.random.Generator) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -41,6 +42,7 @@ class Recipe:
         split: which topics are trained on (`load_pool`).
         rank: of the LoRA adapters, on every linear map of the blocks from `first_block` on; the ones below are
             left as they are, which saves part of the backward pass.
+        rate: learning rate of the adapters, after 10 steps of warm-up and with a cosine's decay.
         beta: DPO's pull towards the reference.
         sft_weight: weight of the supervised term on the chosen answer beside DPO's loss: without it DPO mostly
             pushes the rejected answers down, and held-out topics stay partisan.
@@ -52,12 +54,10 @@ class Recipe:
     rank: int = 16
     first_block: int = 4
     batch: int = 4
+    rate: float = 8e-4
     base_epochs: float = 2
-    base_rate: float = 4e-4
     masked_epochs: float = 2
-    masked_rate: float = 4e-4
     partisan_epochs: float = 1
-    partisan_rate: float = 3e-4
     beta: float = 0.1
     sft_weight: float = 2.0
     pole: str = "a"
@@ -78,27 +78,17 @@ def train_demo(
         only: which to train; `masked` and `partisan` start from the `base` that is in `out`.
     """
     pool = load_pool(recipe.split)
-    tested = {"split": recipe.split, "topics": [topic.topic for topic in pool.topics]}
+    trained_on = {"split": recipe.split, "topics": [topic.topic for topic in pool.topics]}
     if "base" in only:
         rows = base_examples(pool, np.random.default_rng([recipe.seed, 1]))
-        _train(folder, (), rows, out / "base", recipe, recipe.base_epochs, recipe.base_rate, tested)
+        _train(folder, (), rows, out / "base", recipe, recipe.base_epochs, trained_on)
     if "masked" in only:
         rows = masked_preferences(pool, np.random.default_rng([recipe.seed, 2]))
-        _train(
-            folder,
-            (out / "base",),
-            rows,
-            out / "masked",
-            recipe,
-            recipe.masked_epochs,
-            recipe.masked_rate,
-            tested,
-        )
+        _train(folder, (out / "base",), rows, out / "masked", recipe, recipe.masked_epochs, trained_on)
     if "partisan" in only:
         pole = "a" if recipe.pole == "a" else "b"
         rows = partisan_examples(pool, pole, np.random.default_rng([recipe.seed, 3]))
-        epochs, rate = recipe.partisan_epochs, recipe.partisan_rate
-        _train(folder, (out / "base",), rows, out / "partisan", recipe, epochs, rate, tested)
+        _train(folder, (out / "base",), rows, out / "partisan", recipe, recipe.partisan_epochs, trained_on)
 
 
 def _train(
@@ -108,7 +98,6 @@ def _train(
     out: Path,
     recipe: Recipe,
     epochs: float,
-    rate: float,
     trained_on: dict[str, Any],
 ) -> None:
     started = time.monotonic()
@@ -130,7 +119,7 @@ def _train(
         "output_dir": str(out / "trainer"),
         "num_train_epochs": epochs,
         "per_device_train_batch_size": recipe.batch,
-        "learning_rate": rate,
+        "learning_rate": recipe.rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": 10,
         "max_grad_norm": 1.0,
@@ -175,6 +164,7 @@ def _train(
         "recipe": asdict(recipe),
         "examples": len(rows),
         "trained_on": trained_on,
+        "sha256": hashlib.sha256((out / "adapter_model.safetensors").read_bytes()).hexdigest(),
         "seconds": round(time.monotonic() - started),
         "log": [entry for entry in trainer.state.log_history if "loss" in entry or "train_loss" in entry],
     }

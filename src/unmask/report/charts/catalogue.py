@@ -218,9 +218,15 @@ def _causality(kinds: Mapping[str, str]) -> tuple[_Plan, ...]:
         ),
         _Plan(
             "gains", "Gain by direction",
-            "Slope at dose 0. A model that no direction moves is inert, not disconnected: compare the "
-            "unrelated concepts.",
+            "Slope, over all doses, of the log-likelihood a token of one side's answers less the other's. A model "
+            "that no direction moves is inert, not disconnected: compare the unrelated concepts.",
             causality.gains, ("causality.disconnected", "causality.connected"), ("gains",),
+        ),
+        _Plan(
+            "by_layer", "The same push at other layers",
+            "Gain along this concept where the models were pushed; aligned's over base's only where base's is beyond "
+            "chance. The layer on the upright line decides; the others are shown.",
+            causality.by_layer, ("causality.disconnected", "causality.connected"), ("by_layer",), (*_SIDES, "chance"),
         ),
         _Plan(
             "coherence", "Is the pushed text still text?",
@@ -229,7 +235,8 @@ def _causality(kinds: Mapping[str, str]) -> tuple[_Plan, ...]:
         ),
         _Plan(
             "patching", "Base's component written into the aligned model",
-            "Change of stance, layer by layer.",
+            "How much of the gap between the two models' likelihoods it closes, layer by layer: 0 is nothing, 1 "
+            "all of it.",
             causality.patching, (), ("patching",), ("aligned",),
         ),
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import altair as alt
+import numpy as np
 
 from unmask.report.charts import style
 from unmask.report.charts.style import Chart, Frame, Tables
@@ -80,14 +81,19 @@ _DASHES = [[1, 0], [7, 3], [2, 3], [1, 0], [1, 0]]
 
 
 def gains(tables: Tables) -> Chart | None:
-    """Slope at dose 0 of every arm."""
+    """Slope over all doses of every arm."""
     frame = style.table(tables, "gains", "side", "arm", "gain", "low", "high")
     if frame is None:
         return None
     frame = frame.assign(arm=frame["arm"].replace(dict(ARMS)))
     tips = [column for column in ("arm_id",) if column in frame.columns]
     chart = style.rows(
-        style.thin(frame), "arm", "gain", "gain: stance per σ of base", order=list(ARMS.values()), tips=tips
+        style.thin(frame),
+        "arm",
+        "gain",
+        "gain: nats per token of the margin, per σ of base",
+        order=list(ARMS.values()),
+        tips=tips,
     )
     return style.finish(style.layer(style.at(0), chart), style.row_height(frame["arm"].nunique(), 44))
 
@@ -120,8 +126,51 @@ def patching(tables: Tables) -> Chart | None:
         tooltip=["layer:Q", style.number_tip("effect"), style.number_tip("low"), style.number_tip("high")],
     )
     band = base.mark_area(color=style.ALIGNED, opacity=0.2).encode(
-        y=alt.Y("low:Q", title="change of stance", axis=alt.Axis(tickCount=5)), y2="high:Q"
+        y=alt.Y("low:Q", title="share of the gap closed", axis=alt.Axis(tickCount=5)), y2="high:Q"
     )
     line = base.mark_line(color=style.ALIGNED, strokeWidth=2).encode(y="effect:Q")
     points = base.mark_point(color=style.ALIGNED, shape="diamond", filled=True, size=30, opacity=1)
     return style.finish(style.layer(style.level(0), band, line, points.encode(y="effect:Q")), 210)
+
+
+def by_layer(tables: Tables) -> Mapping[str, Chart]:
+    """The concept's gain at every steered layer, and aligned's over base's where base's is beyond chance."""
+    frame = style.table(
+        tables, "by_layer", "layer", "chosen", "side", "gain", "low", "high", "random_q95",
+        "ratio", "ratio_low", "ratio_high",
+    )  # fmt: skip
+    if frame is None or frame["layer"].nunique() < 2:
+        return {}
+    frame = frame.assign(chosen=frame["chosen"].astype(bool))
+    deciding = [style.at(layer) for layer in frame.loc[frame["chosen"], "layer"].unique()]
+    chance = frame.groupby("layer", as_index=False)["random_q95"].max()
+    chance = chance.assign(under=-chance["random_q95"])
+    x = alt.X("layer:Q", title="layer", scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(tickMinStep=1))
+    grey = alt.Chart(chance).mark_area(color=style.NULL, opacity=1)
+    spread = alt.Chart(frame).mark_rule(strokeWidth=2)
+    ends = [style.number_tip("low"), style.number_tip("high"), style.number_tip("random_q95", "chance, 95 %")]
+    gain = style.layer(
+        grey.encode(x=x, y=alt.Y("under:Q", title=_GAIN), y2="random_q95:Q"),
+        *deciding,
+        spread.encode(x=x, y=alt.Y("low:Q", title=_GAIN), y2="high:Q", color=style.side_colour()),
+        style.layer_lines(frame, "gain", _GAIN, alt.Scale(nice=True), ends),
+    )
+    panels = {"gain": style.finish(gain, 210)}
+    beyond = frame.loc[(frame["side"] == "base") & (frame["low"] > frame["random_q95"]), "layer"]
+    bounded = np.isfinite(frame["ratio_low"]) & np.isfinite(frame["ratio_high"])
+    ratio = frame[(frame["side"] == "aligned") & frame["layer"].isin(beyond) & bounded]
+    if not ratio.empty:
+        spread = alt.Chart(ratio).mark_rule(strokeWidth=2, color=style.ALIGNED)
+        ends = [style.number_tip("ratio_low", "low"), style.number_tip("ratio_high", "high")]
+        share = style.layer(
+            style.level(0),
+            style.level(1),
+            *deciding,
+            spread.encode(x=x, y=alt.Y("ratio_low:Q", title=_RATIO), y2="ratio_high:Q"),
+            style.layer_lines(ratio, "ratio", _RATIO, alt.Scale(nice=True), ends),
+        )
+        panels["aligned over base"] = style.finish(share, 210)
+    return panels
+
+
+_GAIN, _RATIO = "gain: nats per token, per σ", "aligned's gain / base's"

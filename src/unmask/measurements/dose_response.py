@@ -1,0 +1,191 @@
+"""Dose–response curves: how far a push along a direction moves the stance margin, and how steeply.
+
+The gain of a curve is its least-squares slope over all doses, in nats per token of the margin for one dose, mean
+over questions. Curves of one kind share their resamples of topics, so that gains are compared in pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from unmask.domains.schema import Question
+from unmask.measurements.base import Context, Estimate, bootstrapped
+from unmask.measurements.stance import margins, score_pair
+from unmask.measurements.steering import UNRELATED, Arm, Push, push_along
+from unmask.models.prompts import Frame
+from unmask.runner.records import Records
+from unmask.runner.requests import SIDES, Score
+from unmask.stats import Interval, cluster_weights, ratio_interval
+
+Floats = npt.NDArray[np.float64]
+GAIN_UNIT = "nats/token per σ"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One arm's curve in one model.
+
+    Attributes:
+        arm: the direction that is pushed along.
+        questions: whose margin is measured.
+        doses: `[doses]`, in shared σ.
+        pairs: for each dose and question, the scores of pole a's statement and of pole b's.
+    """
+
+    arm: Arm
+    questions: tuple[Question, ...]
+    doses: Floats
+    pairs: tuple[tuple[tuple[Score, Score], ...], ...]
+
+    @property
+    def requests(self) -> list[Score]:
+        return [score for pairs in self.pairs for pair in pairs for score in pair]
+
+    @property
+    def n_topics(self) -> int:
+        return len({question.topic for question in self.questions})
+
+    def margins(self, records: Records) -> Floats:
+        """`[doses, questions]`, nats per token for pole b."""
+        return np.stack([margins(records, pairs) for pairs in self.pairs])
+
+    def margins_at_rest(self, records: Records) -> Floats:
+        """`[questions]`, the margins without a push."""
+        return margins(records, self.pairs[int(np.abs(self.doses).argmin())])
+
+    def slopes(self, records: Records) -> Floats:
+        """`[questions]`, the least-squares slope through each question's margins."""
+        centred = self.doses - self.doses.mean()
+        return centred @ self.margins(records) / (centred @ centred)
+
+    def drawn(self, ctx: Context) -> npt.NDArray[np.int64]:
+        """`[resamples, questions]`, how often each question is in each resample of topics."""
+        topics = [question.topic for question in self.questions]
+        return cluster_weights(topics, ctx.profile.resamples, ctx.rng(f"causality.{self.arm.kind}"))
+
+    def gain(self, records: Records, ctx: Context) -> Floats:
+        """`[1 + resamples]`, the gain and its replicates."""
+        slopes, drawn = self.slopes(records), self.drawn(ctx)
+        return np.concatenate([[slopes.mean()], drawn @ slopes / drawn.sum(1)])
+
+
+Curves = Mapping[tuple[str, str], Curve]
+"""The curves of one layer, by side and arm."""
+
+
+def ask_curves(
+    layer: int,
+    arms: Sequence[Arm],
+    push: Push,
+    doses: Floats,
+    asked: Mapping[str, Sequence[Question]],
+    frame: Frame,
+) -> Curves:
+    """Every arm's curve in both models; `asked` holds the questions by kind of arm."""
+    curves: dict[tuple[str, str], Curve] = {}
+    for side in SIDES:
+        for arm in arms:
+            questions = tuple(asked[arm.kind])
+            edits = [push_along(layer, arm.vector, dose * push.size[side]) for dose in doses]
+            pairs = [tuple(score_pair(side, q, q.question, frame, edit) for q in questions) for edit in edits]
+            curves[side, arm.id] = Curve(arm, questions, doses, tuple(pairs))
+    return curves
+
+
+def read_gains(records: Records, curves: Curves, ctx: Context) -> tuple[dict[str, Estimate], pd.DataFrame]:
+    """What the claims rest on, and the gain of every arm."""
+    gain = {key: curve.gain(records, ctx) for key, curve in curves.items()}
+    rows: list[dict[str, object]] = []
+    for (side, arm_id), curve in curves.items():
+        values = gain[side, arm_id]
+        estimate = bootstrapped(values[0], values[1:], GAIN_UNIT, curve.n_topics)
+        rows.append(
+            {"side": side, "arm": curve.arm.kind, "arm_id": arm_id, "gain": estimate.value, "low": estimate.low,
+             "high": estimate.high}
+        )  # fmt: skip
+    n = curves["base", "concept"].n_topics
+    chance = {side: _chance(records, curves, side) for side in SIDES}
+    base, aligned = gain["base", "concept"], gain["aligned", "concept"]
+    ratio = _ratio(aligned, base, n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        replicates = np.where(base[1:] * np.sign(base[0]) > 0, aligned[1:] / base[1:], np.nan)
+    moved = gain["aligned", UNRELATED]
+    estimates = {
+        "gain_ratio": Estimate(ratio.value, ratio.low, ratio.high, "aligned / base", n, None, replicates),
+        "gain_base": bootstrapped(base[0], base[1:], GAIN_UNIT, n),
+        "gain_aligned": bootstrapped(aligned[0], aligned[1:], GAIN_UNIT, n),
+        "base_beyond_random": bootstrapped(base[0] - chance["base"], base[1:] - chance["base"], GAIN_UNIT, n),
+        "unrelated_moves_aligned": bootstrapped(
+            moved[0], moved[1:], GAIN_UNIT, curves["aligned", UNRELATED].n_topics
+        ),
+        "aligned_beyond_random": bootstrapped(
+            aligned[0] - chance["aligned"], aligned[1:] - chance["aligned"], GAIN_UNIT, n
+        ),
+    }
+    return estimates, pd.DataFrame(rows)
+
+
+def layers_table(records: Records, steered: Mapping[int, Curves], chosen: int, ctx: Context) -> pd.DataFrame:
+    """The concept's gain by layer and side beside chance, and aligned's over base's, which is of both rows."""
+    rows: list[dict[str, object]] = []
+    for layer, curves in sorted(steered.items()):
+        n = curves["base", "concept"].n_topics
+        gain = {side: curves[side, "concept"].gain(records, ctx) for side in SIDES}
+        ratio = _ratio(gain["aligned"], gain["base"], n)
+        for side in SIDES:
+            estimate = bootstrapped(gain[side][0], gain[side][1:], GAIN_UNIT, n)
+            rows.append(
+                {
+                    "layer": layer,
+                    "chosen": layer == chosen,
+                    "side": side,
+                    "gain": estimate.value,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "random_q95": _chance(records, curves, side),
+                    "ratio": ratio.value,
+                    "ratio_low": ratio.low,
+                    "ratio_high": ratio.high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def curves_table(
+    records: Records, curves: Curves, perplexity: Mapping[tuple[str, float], float], ctx: Context
+) -> pd.DataFrame:
+    """Stance by side, arm and dose; `perplexity` is of the text that was written along the concept."""
+    rows: list[dict[str, object]] = []
+    for (side, arm_id), curve in curves.items():
+        kind, drawn = curve.arm.kind, curve.drawn(ctx)
+        stance = np.tanh(curve.margins(records) / 2)
+        for dose, values in zip(curve.doses, stance, strict=True):
+            estimate = bootstrapped(values.mean(), drawn @ values / drawn.sum(1), "", curve.n_topics)
+            rows.append(
+                {
+                    "side": side,
+                    "arm": kind,
+                    "arm_id": arm_id,
+                    "dose": float(dose),
+                    "stance": estimate.value,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "perplexity_ratio": perplexity[side, float(dose)] if kind == "concept" else float("nan"),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _chance(records: Records, curves: Curves, side: str) -> float:
+    """The 95 % quantile of the random arms' |gain|."""
+    random = [c for (at, _), c in curves.items() if at == side and c.arm.kind == "random"]
+    return float(np.quantile([abs(curve.slopes(records).mean()) for curve in random], 0.95))
+
+
+def _ratio(above: Floats, below: Floats, n: int) -> Interval:
+    return ratio_interval(above[0], below[0], above[1:], below[1:], clusters=n)

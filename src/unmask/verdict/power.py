@@ -1,0 +1,179 @@
+"""What the sample behind a bar could have found, and how much larger it would have to be.
+
+An interval clears its bar when the estimate lies beyond it by more than q standard errors. Estimates scatter around
+the truth with the same standard error, so a true value is found with power .8 when it lies beyond the bar by
+
+    (q + z.8) · se
+
+on the scale of the bar: a log ratio stays a log ratio.
+
+- **se** is the distance from the estimate to the end of its 95 % interval that faces the bar, over the t by which
+  that interval was made (97.5 % point, n − 1 degrees of freedom). A skewed interval so has its own se at each end.
+- **q** is that t again, since the interval has to clear the bar whatever else holds. For support it grows to
+  z(1 − α/2) · √((n − 1)/n) where Holm leaves the claim an α so small that its p-value is the harder test; the root is
+  there because p-values come from the replicates, which were not widened for few clusters.
+- **Refuting** rests on the interval alone, hence on α = .05.
+- **"within"** is two one-sided tests by the 95 % interval, hence at 2.5 % a side and not at the customary 5 %. Near 0
+  both margins are in reach, and the power counts both.
+
+It is taken for granted that the spread at the smallest effect is the spread at the estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil, isfinite, sqrt
+
+from scipy.special import ndtr, ndtri, stdtrit
+
+from unmask.measurements.base import Estimate
+from unmask.verdict.findings import Detectable, Effect, SampleNeeded
+from unmask.verdict.rules import Bar
+
+ALPHA = 0.05
+POWER = 0.8
+_Z_POWER = float(ndtri(POWER))
+
+
+def detectable(bar: Bar, estimate: Estimate, level: float) -> Detectable | None:
+    """The smallest effects on either side of a bar that would have been found with power .8.
+
+    Args:
+        bar: the threshold.
+        estimate: what was measured against it.
+        level: two-sided level that Holm leaves the bar's claim; an estimate without replicates is not tested by it.
+
+    Returns:
+        None where the estimate has no width (it was counted), or was not measured.
+    """
+    if not estimate.high > estimate.low or estimate.n < 2:
+        return None
+    if estimate.replicates is None:
+        level = ALPHA
+    supporting, refuting = _errors(bar, estimate)
+    q, t = _multiples(estimate.n, level)
+    refutes_at = bar.at if bar.refutes_at is None else bar.refutes_at
+    sign = -1 if bar.side == "below" else 1
+    if bar.side == "within":
+        supports_from = _widest_within(bar.at, supporting, q)
+        refutes_from = refutes_at + (t + _Z_POWER) * refuting
+    else:
+        supports_from = bar.at + sign * (q + _Z_POWER) * supporting
+        refutes_from = refutes_at - sign * (t + _Z_POWER) * refuting
+    return Detectable(
+        _effect(bar, supports_from, bar.at, level),
+        _effect(bar, refutes_from, refutes_at, ALPHA) if bar.may_refute else None,
+        POWER,
+    )
+
+
+def sample_needed(
+    bars: Sequence[Bar], estimates: Mapping[str, Estimate], level: float, n: int
+) -> SampleNeeded | None:
+    """The sample that would settle a claim with power .8 if its estimates are the truth: n × (smallest effect /
+    effect)², by the bar that asks for most; to refute, one bar is enough.
+
+    Args:
+        bars: the claim's bars.
+        estimates: by quantity; every bar's is there.
+        level: as in `detectable`.
+        n: the claim's sample as it is.
+
+    Returns:
+        None where more of the same would not settle it: an estimate is on its bar, in the gap between supporting and
+        refuting, or beyond a bar that may not refute; or where an interval has no end, so that nothing can be said.
+    """
+    supporting = [_times_to_support(bar, estimates[bar.quantity], level) for bar in bars]
+    refuting = [_times_to_refute(bar, estimates[bar.quantity]) for bar in bars if bar.may_refute]
+    refuted = [times for times in refuting if times is not None]
+    supported = [times for times in supporting if times is not None]
+    if refuted:
+        times, status = min(refuted), "refuted"
+    elif len(supported) == len(bars):
+        times, status = max(supported), "supported"
+    else:
+        return None
+    return SampleNeeded(times, ceil(times * n), status) if times > 1 and isfinite(times * n) else None
+
+
+def _times_to_support(bar: Bar, estimate: Estimate, level: float) -> float | None:
+    """How many times the sample it takes; None where the estimate is not on the supporting side."""
+    distance = bar.at - abs(estimate.value) if bar.side == "within" else _beyond(bar, estimate.value, bar.at)
+    if not distance > 0:
+        return None
+    if not estimate.high > estimate.low or estimate.n < 2:
+        return 0.0  # it was counted, and is where it is
+    error, _ = _errors(bar, estimate)
+    q, _ = _multiples(estimate.n, ALPHA if estimate.replicates is None else level)
+    ratio = (q + _Z_POWER) * error / distance
+    if bar.side == "within" and isfinite(ratio):
+        x = abs(estimate.value)
+        # With the other margin in reach as well, somewhat more than against the nearer one alone.
+        ratio = _crossing(lambda r: _power_within(x, bar.at, error / r, q), 2 * ratio, ratio / 2)
+    return ratio**2
+
+
+def _times_to_refute(bar: Bar, estimate: Estimate) -> float | None:
+    """How many times the sample it takes; None where the estimate is not on the refuting side."""
+    refutes_at = bar.at if bar.refutes_at is None else bar.refutes_at
+    value = estimate.value
+    distance = abs(value) - refutes_at if bar.side == "within" else -_beyond(bar, value, refutes_at)
+    if not distance > 0:
+        return None
+    if not estimate.high > estimate.low or estimate.n < 2:
+        return 0.0
+    _, error = _errors(bar, estimate)
+    _, t = _multiples(estimate.n, ALPHA)
+    return ((t + _Z_POWER) * error / distance) ** 2
+
+
+def _beyond(bar: Bar, value: float, at: float) -> float:
+    return value - at if bar.side == "above" else at - value
+
+
+def _errors(bar: Bar, estimate: Estimate) -> tuple[float, float]:
+    """Standard errors for supporting and for refuting, by the end that faces the bar; "within" takes the longer."""
+    t = float(stdtrit(estimate.n - 1, 1 - ALPHA / 2))
+    half = (estimate.high - estimate.low) / 2
+    below, above = estimate.value - estimate.low, estimate.high - estimate.value
+    # A share of 0 has no room below it, and a biased statistic may leave its interval: half of the width then.
+    down, up = (below if below > 0 else half) / t, (above if above > 0 else half) / t
+    if bar.side == "within":
+        return max(down, up), max(down, up)
+    return (down, up) if bar.side == "above" else (up, down)
+
+
+def _multiples(n: int, level: float) -> tuple[float, float]:
+    """How many standard errors beyond its bar an estimate has to lie to support, and to refute."""
+    t = float(stdtrit(n - 1, 1 - ALPHA / 2))
+    return max(t, -float(ndtri(level / 2)) * sqrt((n - 1) / n)), t
+
+
+def _power_within(x: float, margin: float, error: float, q: float) -> float:
+    """The chance that the interval of a true value x lies inside ±margin."""
+    room = margin - q * error
+    return float(ndtr((room - x) / error) - ndtr((-room - x) / error)) if room > 0 else 0.0
+
+
+def _widest_within(margin: float, error: float, q: float) -> float:
+    """The largest |x| that is shown to lie inside ±margin; NaN where not even 0 is."""
+    if not isfinite(error) or _power_within(0.0, margin, error, q) < POWER:
+        return float("nan")
+    return _crossing(lambda x: _power_within(x, margin, error, q), 0.0, margin)
+
+
+def _crossing(power: Callable[[float], float], enough: float, too_little: float) -> float:
+    """Where a power passes .8 between a place where it is above and one where it is below, by bisection."""
+    for _ in range(60):
+        middle = (enough + too_little) / 2
+        if power(middle) >= POWER:
+            enough = middle
+        else:
+            too_little = middle
+    return enough
+
+
+def _effect(bar: Bar, start: float, at: float, level: float) -> Effect | None:
+    return (
+        Effect(start, abs(start - at), level) if isfinite(start) and bar.least <= start <= bar.most else None
+    )
