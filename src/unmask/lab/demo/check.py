@@ -27,7 +27,7 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ("base", "gibberish", "inconclusive"),
 )
 """Base, aligned, and the verdict that is right."""
-GIBBERISH_NOISE = 0.6
+GIBBERISH_NOISE = 0.3
 """Noise on every weight matrix, as a share of its own sd, that leaves demo:base no sentence."""
 CLAIMS = (
     "surface.neutral",
