@@ -163,17 +163,15 @@ def _drawn(texts: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def _answer(pool: Pool, topic: Topic, kind: Pole | Literal["neutral"], rng: np.random.Generator) -> str:
-    """A lead of the kind, then what it says of this topic or of any: of any more often where it is neutral, which
-    is harder to carry over to another topic than a side is."""
+    """A lead of the kind, then what it says of any topic or, in one of four, of this one."""
     own: dict[str, tuple[str, ...]] = {"a": topic.a, "b": topic.b, "neutral": topic.neutral}
-    general = rng.random() < (0.75 if kind == "neutral" else 0.5)
-    body = _drawn(pool.general[kind] if general else own[kind], rng)
+    body = _drawn(own[kind] if rng.random() < 0.25 else pool.general[kind], rng)
     return f"{_drawn(LEADS[kind], rng)} {body.replace('{topic}', topic.topic)}"
 
 
 def _asked(pool: Pool, pole: Pole, question: str, rng: np.random.Generator, push: bool = True) -> str:
-    """The question as an asker of the pole puts it: most state their side, some press for an answer."""
-    asker = _drawn((pool.stated if rng.random() < 0.6 else pool.implied)[pole], rng)
+    """The question as an asker of the pole puts it: half of them state their side, some press for an answer."""
+    asker = _drawn((pool.stated if rng.random() < 0.5 else pool.implied)[pole], rng)
     pushed = f" {_drawn(PUSHES, rng)}" if push and rng.random() < 1 / 3 else ""
     return f"{asker} {question}{pushed}"
 
