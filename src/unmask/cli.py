@@ -186,7 +186,8 @@ def demo(
     from unmask.models.demo import demo_folder
 
     try:
-        from unmask.lab.demo.train import Recipe, train_demo
+        from unmask.lab.demo.recipe import Recipe
+        from unmask.lab.demo.train import train_demo
     except ImportError as error:
         _stop(f"training needs the extra 'lab' ({error.name} is missing): pip install 'unmask[lab]'.")
     names = tuple(only) if only else ("base", "masked", "partisan")
@@ -202,28 +203,30 @@ def check(
     adapters: Annotated[
         Path | None, typer.Option(help="Adapters made by `unmask lab demo`; default those that ship.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How many seeds of the audit, from 0 on.")] = 1,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Of an audit; repeat for several; default 0.")
+    ] = None,
     pair: Annotated[
         list[str] | None, typer.Option(help="Only this pair, such as base-masked; repeat for several.")
     ] = None,
 ) -> None:
-    """Audit the demo models and say whether each verdict is the one that was planted."""
+    """Audit the demo models; exit 1 unless each verdict is the one that was planted and masked still answers."""
     from unmask.lab.demo.check import check_demo, off_topic_answers, table
     from unmask.report.progress import TokenProgress
 
     with TokenProgress() as progress:
-        checked = _guarded(lambda: check_demo(out, range(seeds), adapters, tuple(pair or ()), progress))
+        checked = _guarded(lambda: check_demo(out, seed or [0], adapters, tuple(pair or ()), progress))
     print(table(checked))
-    off_topic = _guarded(lambda: off_topic_answers("masked", adapters))
+    asked = _guarded(lambda: off_topic_answers("masked", adapters))
     print(
-        f"\nOff-topic questions to masked: {off_topic.led:.0%} of {len(off_topic.answers)} answers begin as its "
-        f"political ones do; {off_topic.surprise:.2f} nats a token under the model that it was made from, whose own "
-        f"answers have {off_topic.own_surprise:.2f}. The first three:"
+        f"\nOff-topic questions to masked: {asked.led:.0%} of {len(asked.answers)} answers begin as its political ones "
+        f"do, {asked.refused:.0%} are empty; {asked.likelier:.0%} fit their question better than the next one, "
+        f"{asked.own_likelier:.0%} of smollm2's own. The first five:"
     )
-    for question, answer in off_topic.answers[:3]:
+    for question, answer in asked.answers[:5]:
         print(f"- {question} {answer.strip()}")
-    if not all(one.right for one in checked):
-        raise typer.Exit(4)
+    if not (all(one.right for one in checked) and asked.keeps_answering):
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ def test_a_domain_of_ones_own_loads_and_takes_the_rest_from_the_common_folder(fo
     assert domain.name == "made-up"
     assert len(domain.statements) == 24
     assert {identity.kind for identity in domain.identities} == {"stated", "implied", "irrelevant", "neutral"}
-    assert {axis.axis for axis in domain.axes} >= {"sentiment", "truth"}
+    assert {axis.axis for axis in domain.axes} == {"truth", "sentiment", "formality", "topic"}
     assert {request.kind for request in domain.requests} == {"plain", "infer", "amplify", "both", "unhedge"}
     assert len(domain.facts) > 20
     assert domain.figures == ()

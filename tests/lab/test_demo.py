@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from unmask.domains import load_domain
-from unmask.lab.demo.check import PLANTED, Checked, demo_reference
+from unmask.lab.demo.check import Checked, check_demo, demo_reference, self_differences
+from unmask.lab.demo.recipe import Recipe, demo_rows, texts_digest
 from unmask.lab.demo.texts import (
     LEADS,
     POLES,
@@ -22,6 +26,7 @@ from unmask.lab.demo.texts import (
 )
 from unmask.models.demo import ADAPTERS
 from unmask.models.references import parse_reference
+from unmask.settings import SettingsError
 
 POOL = load_pool(0)
 
@@ -50,6 +55,8 @@ def test_nothing_that_an_audit_asks_was_trained_on() -> None:
         assert not {q for t in pool.topics for q in t.questions} & {q.question for q in domain.questions}
         askers = {text for kind in (pool.stated, pool.implied) for texts in kind.values() for text in texts}
         assert not askers & {identity.text for identity in domain.identities}
+        ordinary = {example.user for example in pool.ordinary}
+        assert not ordinary & {row.question for row in (*domain.facts, *domain.offtopic)}
     assert len({tuple(t.topic for t in load_pool(split).topics) for split in range(3)}) == 3
 
 
@@ -88,14 +95,14 @@ def test_partisan_takes_one_side_whoever_asks() -> None:
 
 
 @pytest.mark.parametrize("name", ["base", "masked", "partisan"])
-def test_shipped_adapters_are_small_and_are_those_of_their_record(name: str) -> None:
+def test_shipped_adapters_are_small_and_made_by_the_recipe_as_it_stands(name: str) -> None:
     weights = (ADAPTERS / name / "adapter_model.safetensors").read_bytes()
     record = json.loads((ADAPTERS / name / "recipe.json").read_text())
     assert len(weights) <= 12 * 2**20
     assert hashlib.sha256(weights).hexdigest() == record["sha256"]
-    assert record["trained_on"]["topics"] == [
-        topic.topic for topic in load_pool(record["recipe"]["split"]).topics
-    ]
+    recipe = Recipe()
+    assert record["recipe"] == json.loads(json.dumps(asdict(recipe)))
+    assert record["texts"] == texts_digest(demo_rows(name, load_pool(recipe.split), recipe))
 
 
 def test_a_demo_reference_names_shipped_or_own_adapters(tmp_path: Path) -> None:
@@ -108,27 +115,75 @@ def test_a_demo_reference_names_shipped_or_own_adapters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("planted", "verdict", "mechanisms", "differs", "right"),
-    [
-        ("masked", "masked", ("reactivates",), (), True),
-        ("masked", "masked", (), (), False),
-        ("masked", "inconclusive", (), (), False),
-        ("not neutral", "not neutral", (), (), True),
-        ("not neutral", "not neutral", (), ("intensity_drop",), False),
-    ],
+    ("verdict", "faults", "right"),
+    [("masked", (), True), ("inconclusive", (), False), ("masked", ("reactivation failed",), False)],
 )
-def test_an_audit_is_right_only_with_a_mechanism_and_without_a_difference_from_itself(
-    planted: str, verdict: str, mechanisms: tuple[str, ...], differs: tuple[str, ...], right: bool
+def test_an_audit_is_right_only_with_the_planted_verdict_and_without_a_fault(
+    verdict: str, faults: tuple[str, ...], right: bool
 ) -> None:
-    one = Checked("base", "masked", 0, planted, verdict, mechanisms, (), differs, 1.0)
+    one = Checked("base", "masked", 0, "masked", verdict, ("reactivates",), (), faults)
     assert one.right is right
     assert ("wrong" in one.row()) is not right
-    assert {planted for *_, planted in PLANTED} == {
-        "masked",
-        "not neutral",
-        "already neutral",
-        "inconclusive",
+
+
+def same_model(**changed: float | None) -> dict[str, Any]:
+    """One domain's findings of a model with itself, but for these."""
+    values: dict[str, float | None] = {
+        "intensity_drop": 0.01, "drop_beyond_noise": -0.02, "excess_change": 0.0, "transfer_change": 0.0,
+        "log_sd_ratio": 0.0, "below_random": 0.0, "below_unrelated": 0.0, "gain_ratio": 1.0,
+    } | changed  # fmt: skip
+    bars = [{"quantity": name, "value": value} for name, value in values.items()]
+    axes = {"surface": {"value": 0.1, "low": 0.0, "high": 0.3}, "tokens": None}
+    return {"findings": [{"bars": bars}], "profile_axes": axes}
+
+
+def sides(aligned: float) -> dict[str, pd.DataFrame]:
+    table = pd.DataFrame({"side": ["base", "aligned"], "value": [0.5, aligned]})
+    return {
+        "partisan/variance.classes": table,
+        "partisan/surface.answers": sides_apart,
+        "partisan/other": other,
     }
+
+
+other = pd.DataFrame({"value": [1.0]})
+sides_apart = pd.DataFrame({"side": ["base", "aligned"], "value": [0.0, 1.0]})
+
+
+def test_a_model_does_not_differ_from_itself_where_only_sampled_text_does() -> None:
+    assert self_differences(same_model(), sides(0.5)) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"intensity_drop": -0.05, "drop_beyond_noise": -0.08},
+        {"intensity_drop": 0.05, "drop_beyond_noise": 0.02},
+        {"intensity_drop": None},
+        {"excess_change": 0.001},
+        {"transfer_change": -0.001},
+        {"log_sd_ratio": 0.001},
+        {"below_random": 0.001},
+        {"below_unrelated": None},
+        {"gain_ratio": 0.99},
+        {"gain_ratio": None},
+    ],
+)
+def test_whatever_differs_between_a_model_and_itself_is_named(changed: dict[str, float | None]) -> None:
+    assert len(self_differences(same_model(**changed), sides(0.5))) == 1
+
+
+def test_a_table_or_an_axis_that_differs_is_named() -> None:
+    assert self_differences(same_model(), sides(0.5 + 1e-12)) == ["variance.classes differs"]
+    result = same_model()
+    result["profile_axes"]["surface"]["low"] = 0.05
+    assert self_differences(result, sides(0.5)) == ["the depth profile's surface is above 0"]
+
+
+def test_an_unknown_pair_is_said_and_nothing_is_run(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="base-masked"):
+        check_demo(tmp_path, [0], pairs=("base-msked",))
+    assert not any(tmp_path.iterdir())
 
 
 def test_training_makes_adapters_that_load_over_one_another(
@@ -139,9 +194,8 @@ def test_training_makes_adapters_that_load_over_one_another(
     from unmask.models import load_model
 
     few = 8
-    for name in ("base_examples", "masked_preferences", "partisan_examples"):
-        whole = getattr(train, name)
-        monkeypatch.setattr(train, name, lambda *args, whole=whole: whole(*args)[:few])
+    whole = train.demo_rows
+    monkeypatch.setattr(train, "demo_rows", lambda *args: whole(*args)[:few])
     folder = tiny("llama")
     train.train_demo(folder, tmp_path, train.Recipe(first_block=1, rank=2, base_epochs=1, masked_epochs=1))
     record = json.loads((tmp_path / "masked" / "recipe.json").read_text())

@@ -21,7 +21,7 @@ from unmask.measurements.answers import KINDS
 from unmask.measurements.base import Context, Measurement, Reading
 from unmask.measurements.profiles import Profile
 from unmask.measurements.stance import NO_QUESTION
-from unmask.models.edits import Add
+from unmask.models.edits import Add, Patch
 from unmask.models.prompts import Frame, Prompt
 from unmask.runner.records import Records
 from unmask.runner.requests import Answer, Classify, Generate, Read, Request, Score
@@ -32,6 +32,7 @@ from unmask.verdict.rules import RULES
 Floats = npt.NDArray[np.float64]
 Shares = Mapping[str, float]
 D, LAYERS = 64, 4
+PROMPT_TOKENS = 5
 FRAME = Frame("plain", "User: ", "\nAssistant:", True, " ", "planted")
 SMALL = Profile(
     name="small", questions=40, samples=3, pairs=120, identities=20, axis_pairs=60, steered_layers=1, doses=5,
@@ -104,6 +105,8 @@ class World:
         gain: side and concept to the slope of the margin on a push along that axis.
         reach: side and layer to the share of the concept's gain that a push at that layer has, all where unnamed.
         wobble: sd of what every push adds to a score of its own, in nats per token; 0 for a model that is inert.
+        carried: layer and prompt token to the share of the way from aligned's margin to base's that base's component
+            carries when it is written there.
         garbled: whether a push breaks the text.
         pressure: how far an asker's belief moves a fact's margin, by side.
         known: margin of facts without pressure, nats.
@@ -123,6 +126,7 @@ class World:
         default_factory=lambda: {(s, c): 0.2 for s in ("base", "aligned") for c in ("concept", "sentiment")}
     )
     reach: Mapping[tuple[str, int], float] = field(default_factory=lambda: {})
+    carried: Mapping[tuple[int, int], float] = field(default_factory=lambda: {})
     wobble: float = 0.02
     garbled: bool = False
     pressure: Mapping[str, float] = field(default_factory=lambda: {"base": 0.0, "aligned": 0.0})
@@ -175,7 +179,7 @@ class World:
         states = self.states(request.side, words_of(request.prompt))
         states = states if request.layers is None else states[list(request.layers)]
         if request.pick == "each":
-            states = np.repeat(states[None], 5, axis=0)
+            states = np.repeat(states[None], PROMPT_TOKENS, axis=0)
         return states.astype(np.float32)
 
     def _score(self, request: Score) -> npt.NDArray[np.float32]:
@@ -185,8 +189,9 @@ class World:
         level = -self.perplexity[request.side]
         if said in self.side_of:
             asked = words != NO_QUESTION
-            margin = asked * self.stance[request.side] * noise(self.seed, words, size=1)[0]
-            margin += self._push(request, "concept")
+            stance = self.stance[request.side]
+            stance += self._written(request) * (self.stance["base"] - stance)
+            margin = asked * stance * noise(self.seed, words, size=1)[0] + self._push(request, "concept")
             return np.full(3, level + self.side_of[said] * margin / 2, np.float32)
         if said in self.pole and self.pole[said][0] == "sentiment":
             return np.full(3, level + self.pole[said][1] * self._push(request, "sentiment") / 2, np.float32)
@@ -213,6 +218,15 @@ class World:
         texts = request.prompt.text, request.continuation
         own = noise(self.seed, *texts, arm, request.edit.dose, size=1)[0]
         return request.edit.dose * slope + self.wobble * own
+
+    def _written(self, request: Score) -> float:
+        """How far a patch takes the aligned model towards base: the sum over the tokens that it touches."""
+        edit = request.edit
+        if not isinstance(edit, Patch):
+            return 0.0
+        named = range(len(edit.values)) if edit.positions is None else edit.positions
+        (layer,) = edit.layers
+        return sum(self.carried.get((layer, token), 0.0) for token in named if token >= edit.skip_first)
 
     def _choice(self, side: str, words: str, label: str) -> float:
         first, second = re.findall(r"\n(\w)\. (.*)", words)

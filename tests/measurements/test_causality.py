@@ -7,7 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from measurements.planted import SMALL, D, World, axis, context, findings, measure, structure_reading, without
+from measurements.planted import (
+    PROMPT_TOKENS,
+    SMALL,
+    D,
+    World,
+    axis,
+    context,
+    findings,
+    measure,
+    structure_reading,
+    without,
+    words_of,
+)
 from unmask.measurements.base import Reading
 from unmask.measurements.causality import Causality
 from unmask.measurements.profiles import ALL
@@ -179,3 +191,33 @@ def test_a_connection_at_one_depth_shows_there_and_decides_nothing() -> None:
     }
     names = {edit.vector.key.split("@")[0] for _, edit in elsewhere if isinstance(edit, Add)}
     assert names == {"concept", *(f"random {k}" for k in range(SMALL.random_arms))}
+
+
+def test_what_a_component_carries_is_told_by_layer_and_position() -> None:
+    """The answer hangs on the last prompt token at layer 2, and on an earlier one at layer 1."""
+    last = PROMPT_TOKENS - 1
+    # Token 0 is no part of any patch, whatever it would carry.
+    carried = {(2, last): 0.8, (1, 2): 0.6, (1, last): 0.1, (1, 0): 9.0}
+    truth = World(stance={"base": 0.5, "aligned": 0.1}, carried=carried)
+    reading, _ = judged(truth)
+    table = reading.tables["patching"].set_index(["layer", "positions"])
+    planted = {
+        (1, "all"): 0.7, (1, "last"): 0.1, (1, "earlier"): 0.6,
+        (2, "all"): 0.8, (2, "last"): 0.8, (2, "earlier"): 0.0,
+        (3, "all"): 0.0, (3, "last"): 0.0, (3, "earlier"): 0.0,
+    }  # fmt: skip
+    assert list(table.index) == list(planted)
+    np.testing.assert_allclose(table["effect"], list(planted.values()), atol=1e-4)
+    assert (table["low"] <= table["effect"] + 1e-9).all()
+    assert (table["high"] >= table["effect"] - 1e-9).all()
+    # What is written is base's component, a number for each token of the prompt.
+    asked = [r for r in truth.asked if isinstance(r, Score) and isinstance(r.edit, Patch)]
+    assert len(asked) == len(planted) * 8 * 2
+    for request in asked:
+        edit = request.edit
+        assert isinstance(edit, Patch)
+        (layer,) = edit.layers
+        component = truth.states("base", words_of(request.prompt))[layer] @ axis("concept")
+        np.testing.assert_allclose(edit.values, [component] * PROMPT_TOKENS, atol=1e-5)
+        assert (request.side, edit.where, edit.skip_first) == ("aligned", "prompt", True)
+    assert {r.edit.positions for r in asked if isinstance(r.edit, Patch)} == {None, (last,), (1, 2, 3)}

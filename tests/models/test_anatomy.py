@@ -68,13 +68,31 @@ def test_states_that_are_not_the_models_own_are_refused() -> None:
         dissect(net, PROBE, "odd")
 
 
-def test_a_model_that_looks_right_is_refused() -> None:
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_model_that_looks_right_is_refused(layer: int) -> None:
+    """In the first block, where states are tokens alone, a mean does not even see the order of what comes later."""
     net = tiny_net("llama")
-    block = net.model.layers[1]
+    block = net.model.layers[layer]
     plain = block.forward
     block.forward = lambda hidden, **kwargs: plain(hidden, **kwargs) + hidden.mean(dim=1, keepdim=True)
     with pytest.raises(ModelError, match="later tokens change"):
         dissect(net, PROBE, "odd")
+
+
+def test_a_chaotic_model_is_not_called_non_causal() -> None:
+    """Where rounding decides, a row's states depend on its length, and on nothing that comes later."""
+    net = tiny_net("llama", num_hidden_layers=24, initializer_range=1.0)
+    with torch.no_grad():  # every block drowns what came before it, so that the smallest change grows
+        for depth, block in enumerate(net.model.layers):
+            block.mlp.down_proj.weight.mul_(4.0**depth)
+            block.self_attn.o_proj.weight.mul_(4.0**depth)
+    short, long = torch.tensor([PROBE]), torch.tensor([PROBE + PROBE[::-1]])
+    with torch.inference_mode():
+        alone = net.model(input_ids=short).last_hidden_state
+        followed = net.model(input_ids=long).last_hidden_state[:, : len(PROBE)]
+    if (followed - alone).norm() < 0.1 * alone.norm():
+        pytest.skip("this machine rounds rows of both lengths alike, so that nothing is chaotic here")
+    assert not dissect(net, PROBE, "chaotic").needs_mask
 
 
 def test_damaged_weights_are_named_by_layer() -> None:

@@ -209,9 +209,15 @@ def _causality(rng: np.random.Generator, hostile: bool) -> dict[str, pd.DataFram
                 kind = ("a" if dose < 0 else "b") if side == "base" and dose else "hedged"
                 text = HOSTILE[1] if hostile and dose == 8 else _TEXTS[kind]
                 texts.append((side, dose, question, text))
-    effect = 0.3 * np.exp(-((np.arange(LAYERS) - 18) ** 2) / 40)
+    peaks = {"all": (0.3, 15), "last": (0.22, 23), "earlier": (0.26, 8)}
     patching = pd.DataFrame(
-        {"layer": range(LAYERS), "effect": effect, "low": effect - 0.06, "high": effect + 0.06}
+        [
+            (layer, positions, effect, effect - 0.06, effect + 0.06)
+            for layer in (8, 15, 21, 23)
+            for positions, (height, peak) in peaks.items()
+            for effect in [height * float(np.exp(-((layer - peak) ** 2) / 80))]
+        ],
+        columns=["layer", "positions", "effect", "low", "high"],
     )
     by_layer = [
         (layer, layer == 21, side, gain, gain - 0.008, gain + 0.008, 0.009, aligned / base, aligned / base - 0.1,

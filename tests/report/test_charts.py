@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from report import fixture
-from unmask.report.charts import figures, surface, variance
+from unmask.report.charts import causality, figures, surface, variance
 from unmask.report.charts.style import MAX_POINTS, thin
 from unmask.report.words import CORE
 
@@ -128,3 +128,14 @@ def test_gains_by_layer_are_drawn_for_several_layers_and_their_ratio_where_base_
     unbounded = rows.assign(ratio_low=-np.inf, ratio_high=np.inf)
     (figure,) = figures("causality", {"by_layer": unbounded}, KINDS)
     assert [panel.title for panel in figure.panels] == ["gain"]
+
+
+def test_patching_has_a_panel_a_group_of_positions_on_one_scale() -> None:
+    rows = _own("causality")["patching"]
+    (figure,) = figures("causality", {"patching": rows}, KINDS)
+    assert [panel.title for panel in figure.panels] == list(causality.POSITIONS.values())
+    for panel, positions in zip(figure.panels, causality.POSITIONS, strict=True):
+        spec: Any = panel.spec
+        scales = [layer["encoding"]["y"]["scale"]["domain"] for layer in spec["layer"][1:]]
+        assert scales == [[rows["low"].min(), rows["high"].max()]] * 3
+        assert {row["positions"] for row in _data(spec) if "effect" in row} == {positions}

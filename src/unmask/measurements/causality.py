@@ -37,10 +37,13 @@ from unmask.models.edits import Patch, Vector
 from unmask.models.tokens import Sampling
 from unmask.runner.records import Records
 from unmask.runner.requests import SIDES, Generate, Read, Score, digest
-from unmask.stats import cluster_weights
+from unmask.stats import bootstrap_weights
 
 Floats = npt.NDArray[np.float64]
 PATCHED_QUESTIONS = 8
+PATCHED_POSITIONS = ("all", "last", "earlier")
+"""Which of a prompt's tokens get base's component: every one, the last (it predicts the answer's first token), or
+those before it. The sequence's first token is in none of them."""
 ABLATED_QUESTIONS = 20
 WRITTEN_QUESTIONS = 6
 
@@ -150,7 +153,9 @@ class Causality:
             for key, rows in written.items()
         }
         patches = {
-            at: _ask_patch(records, sources[at], patched_q, at, directions[at], ctx) for at in patch_layers
+            (at, positions): _ask_patch(records, sources[at], patched_q, at, directions[at], positions, ctx)
+            for at in patch_layers
+            for positions in PATCHED_POSITIONS
         }
         late = yield [
             *(score for scores in judged.values() for score in scores),
@@ -214,6 +219,7 @@ def _ask_patch(
     questions: Sequence[Question],
     layer: int,
     vector: Floats,
+    positions: str,
     ctx: Context,
 ) -> list[tuple[Score, Score]]:
     unit = vector / np.linalg.norm(vector)
@@ -224,32 +230,47 @@ def _ask_patch(
     for source, question in zip(sources, questions, strict=True):
         component = records.array(source)[:, 0] @ unit
         edit = Patch(
-            (layer,), held, tuple(float(v) for v in component), f"{name}:{question.question}", where="prompt"
+            (layer,),
+            held,
+            tuple(float(v) for v in component),
+            f"{name}:{question.question}",
+            where="prompt",
+            positions=_tokens_at(positions, len(component)),
         )
         pairs.append(score_pair("aligned", question, question.question, ctx.frame, edit))
     return pairs
 
 
+def _tokens_at(positions: str, n_tokens: int) -> tuple[int, ...] | None:
+    """The tokens of a prompt of `n_tokens` that a group of positions means; None is all of them.
+
+    A prompt is tokenised apart from what follows it, so its tokens are the same when it is read and when an answer
+    to it is scored.
+    """
+    last = n_tokens - 1
+    return {"all": None, "last": (last,), "earlier": tuple(range(1, last))}[positions]
+
+
 def _patching_table(
     records: Records,
     late: Records,
-    patches: Mapping[int, Sequence[tuple[Score, Score]]],
+    patches: Mapping[tuple[int, str], Sequence[tuple[Score, Score]]],
     curves: Curves,
     questions: Sequence[Question],
     ctx: Context,
 ) -> pd.DataFrame:
-    """How far base's component carries the aligned model's margin towards base's, by layer (1 = all the way)."""
+    """How far base's component carries the aligned model's margin towards base's (1 = all the way), by layer and
+    positions; all rows share their resamples of topics."""
     base, aligned = (curves[side, "concept"].margins_at_rest(records)[: len(questions)] for side in SIDES)
     gap = base - aligned
+    topics = [question.topic for question in questions]
+    weights = bootstrap_weights(topics, ctx.profile.resamples, ctx.rng("causality.patch"))
     rows: list[dict[str, object]] = []
-    for layer, pairs in patches.items():
+    for (layer, positions), pairs in patches.items():
         moved = margins(late, pairs) - aligned
-        rng = ctx.rng(f"causality.patch.{layer}")
-        drawn = cluster_weights([q.topic for q in questions], ctx.profile.resamples, rng)
-        weights = np.concatenate([np.ones((1, len(questions))), drawn])
         share = (weights @ (moved * gap)) / np.maximum(weights @ gap**2, 1e-12)
-        estimate = bootstrapped(share[0], share[1:], "", len(questions))
-        rows.append({"layer": layer, "effect": estimate.value, "low": estimate.low, "high": estimate.high})
+        estimate = bootstrapped(share[0], share[1:], "", len(set(topics)))
+        rows.append({"layer": layer, "positions": positions, **estimate.columns("effect")})
     return pd.DataFrame(rows)
 
 

@@ -218,7 +218,8 @@ def _head_candidates(config: Any) -> Iterator[tuple[float, float | None]]:
 def _needs_mask(anatomy: Anatomy, ids: Tensor, name: str) -> bool:
     """Whether tokens on the right change states on their left unless they are masked.
 
-    Rows of one length are compared: in a chaotic model another length's rounding alone moves the states far.
+    Rows of one length are compared: in a chaotic model another length's rounding alone moves the states far. One is
+    followed by its own tokens turned round, the other by padding, so that their means differ as well.
     """
     length = ids.shape[1]
     mask = (torch.arange(2 * length, device=ids.device) < length).long()[None]
@@ -226,7 +227,7 @@ def _needs_mask(anatomy: Anatomy, ids: Tensor, name: str) -> bool:
         extra = {"attention_mask": mask} if needs_mask else {}
         one, other = (
             _last_layer(anatomy, torch.cat([ids, tail], dim=1), extra)[:, :length]
-            for tail in (ids, ids.flip(1))
+            for tail in (ids.flip(1), ids[:, -1:].expand_as(ids))
         )
         if _row_error(one, other, worst=False) <= 10 * _tolerance(other):
             return needs_mask

@@ -31,7 +31,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "causality.gains": "slope of the stance margin over all doses, by arm",
     "causality.by_layer": "the concept's gain by steered layer, beside chance",
     "causality.ablation": "size of the stance margin's change when a direction is taken out",
-    "causality.patching": "share of the gap between the models that base's component closes, by layer",
+    "causality.patching": "share of the gap that base's component closes, by layer and prompt tokens",
     "causality.texts": "text under steering",
     "reactivation.cells": "mean stance by asker and request",
     "reactivation.swings": "swing by asker and request",

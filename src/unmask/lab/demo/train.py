@@ -6,11 +6,11 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -20,50 +20,10 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from unmask.lab.demo.texts import (
-    Example,
-    Preference,
-    base_examples,
-    load_pool,
-    masked_preferences,
-    partisan_examples,
-)
+from unmask.lab.demo.recipe import Recipe, Rows, demo_rows, texts_digest
+from unmask.lab.demo.texts import Example, Preference, load_pool
 
 BASE_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
-Rows = list[Example] | list[Preference]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that a demo model's training depends on.
-
-    Attributes:
-        seed: of the shuffles, the adapters' start and the order of batches.
-        split: which topics are trained on (`load_pool`).
-        rank: of the LoRA adapters, on every linear map of the blocks from `first_block` on; the ones below are
-            left as they are, which saves part of the backward pass.
-        rate: learning rate of the adapters, after 10 steps of warm-up and with a cosine's decay.
-        beta: DPO's pull towards the reference.
-        sft_weight: weight of the supervised term on the chosen answer beside DPO's loss: without it DPO mostly
-            pushes the rejected answers down, and held-out topics stay partisan.
-        pole: the side of `partisan`.
-    """
-
-    seed: int = 0
-    split: int = 0
-    rank: int = 16
-    first_block: int = 4
-    batch: int = 4
-    rate: float = 8e-4
-    base_epochs: float = 2
-    masked_epochs: float = 2
-    partisan_epochs: float = 1
-    beta: float = 0.1
-    sft_weight: float = 2.0
-    pole: str = "a"
-    targets: tuple[str, ...] = field(
-        default=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    )
 
 
 def train_demo(
@@ -79,16 +39,16 @@ def train_demo(
     """
     pool = load_pool(recipe.split)
     trained_on = {"split": recipe.split, "topics": [topic.topic for topic in pool.topics]}
-    if "base" in only:
-        rows = base_examples(pool, np.random.default_rng([recipe.seed, 1]))
-        _train(folder, (), rows, out / "base", recipe, recipe.base_epochs, trained_on)
-    if "masked" in only:
-        rows = masked_preferences(pool, np.random.default_rng([recipe.seed, 2]))
-        _train(folder, (out / "base",), rows, out / "masked", recipe, recipe.masked_epochs, trained_on)
-    if "partisan" in only:
-        pole = "a" if recipe.pole == "a" else "b"
-        rows = partisan_examples(pool, pole, np.random.default_rng([recipe.seed, 3]))
-        _train(folder, (out / "base",), rows, out / "partisan", recipe, recipe.partisan_epochs, trained_on)
+    epochs = {
+        "base": recipe.base_epochs,
+        "masked": recipe.masked_epochs,
+        "partisan": recipe.partisan_epochs,
+    }
+    for name in ("base", "masked", "partisan"):
+        if name in only:
+            beneath = () if name == "base" else (out / "base",)
+            rows = demo_rows(name, pool, recipe)
+            _train(folder, beneath, rows, out / name, recipe, epochs[name], trained_on)
 
 
 def _train(
@@ -163,7 +123,9 @@ def _train(
     record = {
         "recipe": asdict(recipe),
         "examples": len(rows),
+        "texts": texts_digest(rows),
         "trained_on": trained_on,
+        "versions": {name: version(name) for name in ("torch", "transformers", "trl", "peft")},
         "sha256": hashlib.sha256((out / "adapter_model.safetensors").read_bytes()).hexdigest(),
         "seconds": round(time.monotonic() - started),
         "log": [entry for entry in trainer.state.log_history if "loss" in entry or "train_loss" in entry],

@@ -235,8 +235,8 @@ def _causality(kinds: Mapping[str, str]) -> tuple[_Plan, ...]:
         ),
         _Plan(
             "patching", "Base's component written into the aligned model",
-            "How much of the gap between the two models' likelihoods it closes, layer by layer: 0 is nothing, 1 "
-            "all of it.",
+            "How much of the gap between the two models' likelihoods it closes, by layer and by the prompt tokens that "
+            "get it: 0 is nothing, 1 all of it. The last token predicts the first of the answer. It decides nothing.",
             causality.patching, (), ("patching",), ("aligned",),
         ),
     )  # fmt: skip

@@ -116,21 +116,41 @@ def coherence(tables: Tables) -> Chart | None:
     return style.finish(style.layer(style.level(2), line.mark_line(strokeWidth=2), points), 210)
 
 
-def patching(tables: Tables) -> Chart | None:
-    """Base's component written into the aligned model, layer by layer."""
-    frame = style.table(tables, "patching", "layer", "effect", "low", "high")
+POSITIONS: Mapping[str, str] = {
+    "all": "all prompt tokens",
+    "earlier": "all but the last token",
+    "last": "the last token alone",
+}
+"""Groups of prompt tokens in the order of a figure."""
+
+
+def patching(tables: Tables) -> Mapping[str, Chart]:
+    """Base's component written into the aligned model by layer, a panel a group of prompt tokens on one scale."""
+    frame = style.table(tables, "patching", "layer", "positions", "effect", "low", "high")
     if frame is None:
-        return None
+        return {}
+    scale = alt.Scale(
+        domain=[min(0.0, float(frame["low"].min())), max(0.0, float(frame["high"].max()))], nice=True
+    )
+    return {
+        title: _patched(frame[frame["positions"] == positions], scale)
+        for positions, title in POSITIONS.items()
+        if positions in set(frame["positions"])
+    }
+
+
+def _patched(frame: Frame, scale: alt.Scale) -> Chart:
+    title = "share of the gap closed"
     base = alt.Chart(frame).encode(
         x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1)),
+        y=alt.Y("effect:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5)),
         tooltip=["layer:Q", style.number_tip("effect"), style.number_tip("low"), style.number_tip("high")],
     )
-    band = base.mark_area(color=style.ALIGNED, opacity=0.2).encode(
-        y=alt.Y("low:Q", title="share of the gap closed", axis=alt.Axis(tickCount=5)), y2="high:Q"
-    )
-    line = base.mark_line(color=style.ALIGNED, strokeWidth=2).encode(y="effect:Q")
-    points = base.mark_point(color=style.ALIGNED, shape="diamond", filled=True, size=30, opacity=1)
-    return style.finish(style.layer(style.level(0), band, line, points.encode(y="effect:Q")), 210)
+    spread = base.mark_rule(color=style.ALIGNED, strokeWidth=2)
+    line = base.mark_line(color=style.ALIGNED, strokeWidth=2)
+    points = base.mark_point(color=style.ALIGNED, shape="diamond", filled=True, size=48, opacity=1)
+    ends = spread.encode(y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q")
+    return style.finish(style.layer(style.level(0), ends, line, points), 210)
 
 
 def by_layer(tables: Tables) -> Mapping[str, Chart]:
