@@ -290,6 +290,10 @@ def _domain_facts(domain: Domain, reference: str) -> dict[str, Any]:
     return {
         "reference": reference if installed else str(Path(reference).resolve()),
         "digest": domain.digest,
+        "topics": {
+            "questions": len({question.topic for question in domain.questions}),
+            "facts": len({fact.topic for fact in domain.facts}),
+        },
         **domain.header.model_dump(),
     }
 

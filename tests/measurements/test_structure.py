@@ -9,6 +9,7 @@ import pytest
 
 from measurements.planted import LAYERS, SMALL, D, World, axis, context, findings, measure, swapped, without
 from unmask.measurements.base import Reading
+from unmask.measurements.sets import probe_sets
 from unmask.measurements.structure import Structure
 from unmask.runner.requests import Read, Score
 from unmask.verdict.findings import Finding
@@ -100,6 +101,19 @@ def test_it_asks_each_text_once_a_side() -> None:
     assert len(reads) == len(set(reads)) == 2 * n
     assert all(read.layers is None and read.edit is None for read in reads)
     assert sum(isinstance(request, Score) for request in truth.asked) == 2 * len(domain.facts)
+
+
+def test_n_is_the_fewest_that_are_resampled_in_any_deciding_set(
+    kept: tuple[Reading, dict[str, Finding]],
+) -> None:
+    """Topics of the statements, or identities of one pole: not the texts of a set."""
+    sets = probe_sets(context(profile=QUIET).domain)
+    n = {name: sets[name].n_clusters for name in ("statements", "stated", "implied")}
+    assert n["statements"] == len(set(sets["statements"].clusters))
+    assert n["implied"] == min(np.bincount(sets["implied"].labels.astype(int)))
+    reading, findings = kept
+    assert findings["structure.preserved"].n == min(n.values())
+    assert all(reading.estimates[name].n == min(n.values()) for name in ("excess_base", "transfer_change"))
 
 
 def test_figures_are_reported_and_do_not_decide(kept: tuple[Reading, dict[str, Finding]]) -> None:

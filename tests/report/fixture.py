@@ -245,6 +245,7 @@ def run() -> dict[str, Any]:
         "domains": [
             {
                 "name": "partisan", "title": "Partisan politics (United States)", "digest": "sha256:77c1d2",
+                "topics": {"questions": 80, "facts": 60},
                 "poles": {"a": {"name": "democrat", "label": "Democratic"},
                           "b": {"name": "republican", "label": "Republican"}},
             }

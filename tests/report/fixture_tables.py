@@ -139,7 +139,7 @@ def _structure(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
             "layer": layers,
             "cosine": 0.99 - 0.004 * layers + rng.normal(0, 0.004, LAYERS),
             "cosine_null_q95": 0.97 - 0.006 * layers,
-            "cosine_ceiling": 0.995 - 0.002 * layers,
+            "cosine_split_half": 0.995 - 0.002 * layers,
             "mahalanobis": 0.8 - 0.006 * layers + rng.normal(0, 0.01, LAYERS),
             "mahalanobis_null_q95": 0.35 + 0.002 * layers,
             "cka": 0.99 - 0.005 * layers,

@@ -154,18 +154,20 @@ def test_the_verdict_comes_with_its_reasons(outline: Outline) -> None:
     assert "No sparse autoencoder fits layer 21" in words
 
 
+_SHARP = "A sample this sharp "
+
+
 def test_every_bar_says_what_its_sample_could_have_found(outline: Outline) -> None:
     words = outline.words
-    bars = [bar for finding in fixture.FINDINGS for bar in finding.bars if bar.detectable is not None]
-    assert words.count("This sample could") == len(bars)
+    sound = [finding for finding in fixture.FINDINGS if not finding.failed_controls]
+    bars = [bar for finding in sound for bar in finding.bars if bar.detectable is not None]
+    assert len(sound) < len(fixture.FINDINGS)  # where a control failed there is nothing to find
+    assert words.count(_SHARP) == len(bars)
     assert (
-        "could have found a value of −0.04 or more, 0.06 past the bar, and ruled the claim out at −0.16"
-        in words
+        "finds a value of −0.04 or more, 0.06 past the bar, in 80 of 100 draws, and as often rules the claim out at "
+        "−0.16" in words
     )
-    assert (
-        "If the estimate stands, a sample about 8.2 times as large (654 in place of 80) would settle it"
-        in words
-    )
+    assert "If the estimate is exactly right, a sample about 8.2 times as large (654 " in words
     assert words.count("times as large") == 1
 
 
@@ -177,7 +179,7 @@ def test_findings_without_it_are_drawn_all_the_same() -> None:
             del bar["detectable"]
     words = Outline(render_report(fixture.run(), findings, {})).words
     assert "surface.neutral" in words
-    assert "This sample could" not in words
+    assert _SHARP not in words
 
 
 def test_an_empty_run_is_told_as_it_is() -> None:

@@ -15,25 +15,30 @@ def effect(start: float | None, beyond: float = 0.08) -> dict[str, float] | None
     ("bar", "unit", "supports", "refutes", "sentence"),
     [
         ("> 0.2", "stance", 0.28, 0.12,
-         "This sample could have found a value of 0.28 or more, 0.08 past the bar, and ruled the claim out at 0.12 or "
-         "less."),
+         "A sample this sharp finds a value of 0.28 or more, 0.08 past the bar, in 80 of 100 draws, and as often "
+         "rules the claim out at 0.12 or less."),
         ("< 0.2", "E|stance|", 0.12, 0.28,
-         "This sample could have found a value of 0.12 or less, 0.08 past the bar, and ruled the claim out at 0.28 or "
-         "more."),
-        ("> 0", "AUC", 0.08, None, "This sample could have found a value of 0.08 or more, 0.08 past the bar."),
+         "A sample this sharp finds a value of 0.12 or less, 0.08 past the bar, in 80 of 100 draws, and as often "
+         "rules the claim out at 0.28 or more."),
+        ("> 0", "AUC", 0.08, None,
+         "A sample this sharp finds a value of 0.08 or more, 0.08 past the bar, in 80 of 100 draws."),
         ("< -0.223", "log σ ratio", -0.303, -0.143,
-         "This sample could have found a value of −0.30 (a ratio of 0.74) or less, 0.08 past the bar, and ruled the "
-         "claim out at −0.14 (a ratio of 0.87) or more."),
+         "A sample this sharp finds a value of −0.30 (a ratio of 0.74) or less, 0.08 past the bar, in 80 of 100 "
+         "draws, and as often rules the claim out at −0.14 (a ratio of 0.87) or more."),
+        ("< 0", "log σ ratio − random axes' 5 %", -0.08, 0.08,
+         "A sample this sharp finds a value of −0.08 or less, 0.08 past the bar, in 80 of 100 draws, and as often "
+         "rules the claim out at 0.08 or more."),
         ("< 0.2", "", None, 0.43,
-         "This sample could not have shown it, however large the effect; it could have ruled the claim out at 0.43 or "
-         "more."),
-        ("> 0", "", None, None, "This sample could not have shown it, however large the effect."),
+         "A sample this sharp shows no possible value to be past the bar in 80 of 100 draws; as often it rules the "
+         "claim out at 0.43 or more."),
+        ("> 0", "", None, None,
+         "A sample this sharp shows no possible value to be past the bar in 80 of 100 draws."),
         ("within ±0.1", "stance", 0.04, 0.17,
-         "This sample could have shown a value within ±0.04 to lie between the bars; it could have found one of 0.17 "
-         "or more to either side."),
+         "A sample this sharp shows a value within ±0.04 to lie between the bars in 80 of 100 draws, and as often "
+         "finds one of 0.17 or more to either side."),
         ("within ±0.1", "stance", None, 0.37,
-         "This sample could not have shown even a value of 0 to lie between the bars; it could have found one of 0.37 "
-         "or more to either side."),
+         "A sample this sharp shows not even a value of 0 to lie between the bars in 80 of 100 draws; as often it "
+         "finds one of 0.37 or more to either side."),
     ],
 )  # fmt: skip
 def test_the_sentence_of_a_bar(
@@ -48,15 +53,31 @@ def test_a_number_without_width_says_nothing() -> None:
     assert could_find({"bar": "> 0", "unit": ""}) == ""
 
 
-def test_the_larger_sample() -> None:
-    def words(times: float | None, n: int = 0) -> str:
-        needed = None if times is None else {"times": times, "n": n, "status": "refuted"}
-        return larger_sample({"n": 40, "sample_needed": needed})
-
-    assert words(3.24, 130) == (
-        "If the estimate stands, a sample about 3.2 times as large (130 in place of 40) would settle it: refuted."
+def test_an_interval_without_end() -> None:
+    bar = {"bar": "< 0.333", "low": None, "high": None, "detectable": {"supports": None, "refutes": None}}
+    assert could_find({**bar, "unit": "aligned / base"}) == (
+        "Base's own number cannot be told from 0, so no ratio to it can be found."
     )
-    assert "about 31 times as large (1,240 in place of 40)" in words(31, 1240)
+    assert could_find({**bar, "unit": "stance"}) == ""
+
+
+def test_the_larger_sample() -> None:
+    def words(times: float | None, n: int = 0, topics: int | None = None, **more: str) -> str:
+        needed = None if times is None else {"times": times, "n": n, "status": "refuted"}
+        known = None if topics is None else {"questions": topics, "facts": 0}
+        return larger_sample({"n": 40, "sample_needed": needed, **more}, known)
+
+    sentence = (
+        "If the estimate is exactly right, a sample about 3.2 times as large (130 topics in place of 40) has a "
+        "chance of 80 % to make it refuted."
+    )
+    assert words(3.24, 130) == words(3.24, 130, topics=130) == sentence
+    assert words(3.24, 130, topics=80) == f"{sentence} The domain has 80 topics."
+    assert "The domain has 0 topics." in words(3.24, 130, topics=200, id="reactivation.sycophancy")
+    in_structure = words(3.24, 130, topics=80, measurement="structure")
+    assert "(130 in the set that has fewest in place of 40)" in in_structure
+    assert "The domain has" not in in_structure
+    assert "about 31 times as large (1,240 topics in place of 40)" in words(31, 1240)
     assert "more than 100 times as many" in words(5000, 200_000)
     assert words(None) == ""
     assert larger_sample({"n": 40}) == ""

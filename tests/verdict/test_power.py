@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy.stats import norm, t
 
 from unmask.measurements.base import Claim, Estimate, Reading, bootstrapped, bootstrapped_rate, exact
-from unmask.stats import cluster_weights, ratio_interval, weighted_sd
+from unmask.stats import cluster_weights, ratio_interval, ratio_replicates, weighted_sd
 from unmask.verdict.decide import judge
 from unmask.verdict.findings import Detectable, Finding
 from unmask.verdict.power import detectable
@@ -44,7 +45,8 @@ def share(findings: list[Finding], status: str) -> float:
 
 def smallest(findings: list[Finding], side: Literal["supports", "refutes"]) -> float:
     """What a typical draw calls its smallest effect; one that knows none counts as the worst."""
-    effects = [getattr(finding.bars[0].detectable, side) for finding in findings]
+    known = [found for finding in findings if (found := finding.bars[0].detectable) is not None]
+    effects = [getattr(found, side) for found in known]
     return float(np.median([-math.inf if effect is None else effect.start for effect in effects]))
 
 
@@ -94,6 +96,67 @@ def test_among_several_claims_the_level_is_what_holm_leaves() -> None:
     assert share([among(e) for e in means(low, 9)], "refuted") == pytest.approx(0.8, abs=0.05)
 
 
+def answers(
+    truth: float, seed: int, alike: float, n: int = 40, samples: int = 3
+) -> list[npt.NDArray[np.float64]]:
+    """Per draw the share of partisan answers by topic, whose answers correlate by `alike`."""
+    rng = np.random.default_rng(seed)
+    own = np.full((DRAWS, n), truth)
+    if alike:
+        more = 1 / alike - 1
+        own = rng.beta(truth * more, (1 - truth) * more, (DRAWS, n))
+    return list(rng.binomial(samples, own) / samples)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.3])
+@pytest.mark.parametrize("truth", [0.02, 0.05, 0.1])
+def test_a_share_spreads_more_at_its_smallest_effect_than_near_0(truth: float, alike: float) -> None:
+    """A sample that is almost neutral does not think itself as sharp at the bar as it is at 0."""
+    bar = RULES["surface.neutral"].bars[0]
+    rule = Rule((replace(bar, quantity="x"),))
+    weights = cluster_weights(np.arange(40), RESAMPLES, np.random.default_rng(0)) / 40
+
+    def findings(share: float, seed: int) -> list[Finding]:
+        drawn = answers(share, seed, alike)
+        return [decided(rule, bootstrapped_rate(x.mean(), weights @ x, "", 40)) for x in drawn]
+
+    found = findings(truth, 20)
+    for side, status in (("supports", "supported"), ("refutes", "refuted")):
+        start = smallest(found, side)
+        assert 0.7 < share(findings(start, 21), status) < 0.92, side
+
+
+@pytest.mark.parametrize("truth", [0.02, 0.1])
+def test_a_difference_of_shares_is_found_at_least_as_often_as_is_said(truth: float) -> None:
+    """Two models that both take no side, and what a drop of the size that is named would look like."""
+    rule = Rule((replace(RULES["surface.neutralised"].bars[0], quantity="x"),))
+    weights = cluster_weights(np.arange(40), RESAMPLES, np.random.default_rng(0)) / 40
+
+    def findings(base: float, seed: int) -> list[Finding]:
+        drawn = zip(answers(base, seed, 0.3), answers(truth, seed + 1, 0.3), strict=True)
+        return [decided(rule, bootstrapped((x - y).mean(), weights @ (x - y), "", 40)) for x, y in drawn]
+
+    start = smallest(findings(truth, 22), "supports")
+    assert 0.2 < start < 0.7
+    assert share(findings(truth + start, 24), "supported") > 0.78
+
+
+def test_a_lean_needs_answers_that_take_sides() -> None:
+    """Where hardly any does, a lean of any size would spread more than what was seen."""
+    rule = Rule((replace(RULES["surface.neutral"].bars[1], quantity="x"),))
+    weights = cluster_weights(np.arange(40), RESAMPLES, np.random.default_rng(0)) / 40
+
+    def findings(a: float, b: float, seed: int) -> list[Finding]:
+        drawn = zip(answers(b, seed, 0.0), answers(a, seed + 1, 0.0), strict=True)
+        return [decided(rule, bootstrapped((x - y).mean(), weights @ (x - y), "", 40)) for x, y in drawn]
+
+    found = findings(0.01, 0.01, 26)
+    inside, outside = smallest(found, "supports"), smallest(found, "refutes")
+    assert inside > 0
+    assert share(findings(0.005, inside + 0.005, 28), "supported") > 0.78
+    assert share(findings(0.005, outside + 0.005, 30), "refuted") > 0.78
+
+
 def log_sd_ratios(truth: float, seed: int, n: int = 60) -> list[Estimate]:
     """log(σ_aligned / σ_base) of correlated pairs, whose true value is `truth`."""
     rng = np.random.default_rng(seed)
@@ -116,7 +179,7 @@ def gain_ratios(truth: float, seed: int, n: int = 40) -> list[Estimate]:
         base = weights @ rng.normal(1.0, 1.0, n)
         aligned = weights @ rng.normal(truth, 0.6, n)
         ratio = ratio_interval(aligned[0], base[0], aligned[1:], base[1:], clusters=n)
-        replicates = np.where(base[1:] > 0, aligned[1:] / base[1:], np.nan)
+        replicates = ratio_replicates(base[0], aligned[1:], base[1:])
         estimates.append(Estimate(ratio.value, ratio.low, ratio.high, "aligned / base", n, None, replicates))
     return estimates
 
@@ -269,10 +332,32 @@ class TestByHand:
         narrow = detectable(lean, Estimate(0.0, -0.02, 0.02, "", 200), 0.05)
         assert narrow is not None
         assert narrow.supports is not None
-        assert narrow.supports.start == pytest.approx(0.1 - 0.02 * (1 + Z80 / t.ppf(0.975, 199)))
+        # No more may come with a larger lean than topics at their utmost would bring: start / 200.
+        q, start = float(t.ppf(0.975, 199)), narrow.supports.start
+        assert 0.1 - start == pytest.approx((q + Z80) * math.sqrt((0.02 / q) ** 2 + start / 200), rel=0.01)
+
+    def test_a_share_is_counted_as_its_arcsine(self) -> None:
+        bar = Bar("x", "below", 0.2, least=0.0, most=1.0, spread="share")
+        found = detectable(bar, Estimate(0.1, 0.05, 0.16, "", 40), 0.05)
+        low, high, at = (math.asin(math.sqrt(x)) for x in (0.05, 0.16, 0.2))
+        error = (high - low) / 2 / float(t.ppf(0.975, 39))
+        assert found is not None
+        assert found.supports is not None
+        start = math.sin(at - (float(t.ppf(0.975, 39)) + Z80) * error) ** 2
+        assert found.supports.start == pytest.approx(start)
+        # As a share less the bar, at 0: the same effect.
+        bar, less = replace(bar, at=0.0, least=-0.2, most=0.8), Estimate(-0.1, -0.15, -0.04, "", 40)
+        shifted = detectable(bar, less, 0.05)
+        assert shifted is not None
+        assert shifted.supports is not None
+        assert shifted.supports.start == pytest.approx(start - 0.2)
+
+    def test_a_spread_that_changes_needs_to_know_its_bounds(self) -> None:
+        with pytest.raises(ValueError, match="needs `least` and `most`"):
+            Bar("x", "below", 0.2, spread="share")
 
     def test_a_share_of_nought_takes_its_spread_from_above(self) -> None:
-        bar = Bar("x", "below", 0.2, least=0.0)
+        bar = Bar("x", "below", 0.2, least=0.0, most=1.0, spread="share")
         found = detectable(bar, bootstrapped_rate(0.0, np.zeros(1000), "share", 40), 0.05)
         assert found is not None
         assert found.refutes is not None

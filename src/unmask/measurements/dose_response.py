@@ -20,7 +20,7 @@ from unmask.measurements.steering import UNRELATED, Arm, Push, push_along
 from unmask.models.prompts import Frame
 from unmask.runner.records import Records
 from unmask.runner.requests import SIDES, Score
-from unmask.stats import Interval, cluster_weights, ratio_interval
+from unmask.stats import Interval, cluster_weights, ratio_interval, ratio_replicates
 
 Floats = npt.NDArray[np.float64]
 GAIN_UNIT = "nats/token per σ"
@@ -112,8 +112,7 @@ def read_gains(records: Records, curves: Curves, ctx: Context) -> tuple[dict[str
     chance = {side: _chance(records, curves, side) for side in SIDES}
     base, aligned = gain["base", "concept"], gain["aligned", "concept"]
     ratio = _ratio(aligned, base, n)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        replicates = np.where(base[1:] * np.sign(base[0]) > 0, aligned[1:] / base[1:], np.nan)
+    replicates = ratio_replicates(base[0], aligned[1:], base[1:])
     moved = gain["aligned", UNRELATED]
     estimates = {
         "gain_ratio": Estimate(ratio.value, ratio.low, ratio.high, "aligned / base", n, None, replicates),

@@ -39,7 +39,7 @@ def geometry(raw: Mapping[str, Floats], statements: ProbeSet, labels: Floats, ct
     """
     fitted = {side: direction(raw[side], labels[: 1 + NULL_DIRECTIONS]) for side in SIDES}
     cosines = cosine(fitted["base"], fitted["aligned"])  # [1 + permutations, layers]
-    ceiling = _split_half_cosine(raw["base"], statements, ctx)
+    split_half = _split_half_cosine(raw["base"], statements, ctx)
     rows: list[dict[str, object]] = []
     for layer in range(raw["base"].shape[1]):
         pooled = np.concatenate([raw[side][:, layer] - raw[side][:, layer].mean(0) for side in SIDES])
@@ -54,7 +54,7 @@ def geometry(raw: Mapping[str, Floats], statements: ProbeSet, labels: Floats, ct
                 "cosine": float(cosines[0, layer]),
                 "cosine_null_q95": float(np.quantile(cosines[1:, layer], 0.95)),
                 "cosine_matched_q95": float(np.quantile(chance, 0.95)),
-                "cosine_ceiling": float(ceiling[layer]),
+                "cosine_split_half": float(split_half[layer]),
                 "mahalanobis": float(shaped[0]),
                 "mahalanobis_null_q95": float(np.quantile(shaped[1:], 0.95)),
                 "cka": float(linear_cka_debiased(raw["base"][:, layer], raw["aligned"][:, layer])),
@@ -64,7 +64,7 @@ def geometry(raw: Mapping[str, Floats], statements: ProbeSet, labels: Floats, ct
 
 
 def _split_half_cosine(x: Floats, statements: ProbeSet, ctx: Context) -> Floats:
-    """How well a direction agrees with itself when fitted on two halves of the topics: the ceiling, `[layers]`."""
+    """How well a direction agrees with itself when fitted on two halves of the topics, `[layers]`."""
     folds = group_folds(statements.clusters, 2, ctx.rng("structure.halves"))
     first, second = (direction(x[folds == fold], statements.labels[folds == fold]) for fold in (0, 1))
     return np.asarray(cosine(first, second))

@@ -14,7 +14,7 @@ from unmask.domains.schema import AxisPair, ContrastPair
 from unmask.models.prompts import Frame
 from unmask.runner.records import Records
 from unmask.runner.requests import SIDES, Read, Side
-from unmask.stats import standardise
+from unmask.stats import n_clusters, standardise
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,6 +36,16 @@ class ProbeSet:
     labels: Floats
     clusters: tuple[str, ...]
     pick: Literal["mean", "last"] = "mean"
+
+    @property
+    def strata(self) -> Floats | None:
+        """`[n]`, the poles where every text is its own cluster, so that each resample keeps their sizes; else None."""
+        return self.labels if len(set(self.clusters)) == len(self.texts) else None
+
+    @property
+    def n_clusters(self) -> int:
+        """How many clusters are resampled; of a set in strata, how many the poorest has."""
+        return n_clusters(self.clusters, self.strata)
 
     def reads(self, side: Side) -> list[Read]:
         """One bare read a text at every layer: the mean over its tokens without the first, or its last token."""

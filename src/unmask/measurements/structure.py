@@ -158,7 +158,7 @@ def _null_excess(transfers: Transfers) -> Null:
 def _estimates(
     own: Mapping[str, Transfers], across: Transfers, sets: Mapping[str, ProbeSet]
 ) -> dict[str, Estimate]:
-    n = len(sets["implied"].texts)  # the smallest of the deciding sets
+    n = min(_resampled(sets, *pair) for pair in DECIDING)
     excess = {side: _mean_excess(own[side]) for side in SIDES}
     crossed = _mean_excess(across)
     nulls = {side: _null_excess(own[side]) for side in SIDES}
@@ -178,6 +178,11 @@ def _estimates(
         ),
         "permutation_p": exact(nulls["base"].p, "p", n),
     }
+
+
+def _resampled(sets: Mapping[str, ProbeSet], fit: str, test: str) -> int:
+    """How many clusters the poorer of a transfer's two sets has to resample."""
+    return min(sets[fit].n_clusters, sets[test].n_clusters)
 
 
 def _transfer_table(own: Mapping[str, Transfers]) -> pd.DataFrame:
@@ -203,7 +208,7 @@ def _excess_table(own: Mapping[str, Transfers], sets: Mapping[str, ProbeSet]) ->
     rows: list[dict[str, object]] = []
     for side in SIDES:
         for pair, t in own[side].items():
-            estimate = bootstrapped_refit(t.excess[0], t.excess[1:], "", len(sets[t.test].texts))
+            estimate = bootstrapped_refit(t.excess[0], t.excess[1:], "", _resampled(sets, t.fit, t.test))
             rows.append(
                 {
                     "side": side,
@@ -230,7 +235,7 @@ def _cross_table(
     for (fit_side, test_side), transfers in cells.items():
         for pair in DECIDING:
             t = transfers[pair]
-            estimate = bootstrapped_refit(t.auc[0], t.auc[1:], "", len(sets[t.test].texts))
+            estimate = bootstrapped_refit(t.auc[0], t.auc[1:], "", _resampled(sets, t.fit, t.test))
             rows.append(
                 {
                     "fit_side": fit_side,

@@ -94,8 +94,9 @@ def draw(
     where a set consists of pairs, else shuffled."""
     weights, labels, folds = {}, {}, {}
     for name, probe_set in sets.items():
-        strata = probe_set.labels if len(set(probe_set.clusters)) == len(probe_set.texts) else None
-        weights[name] = bootstrap_weights(probe_set.clusters, resamples, rng(f"bootstrap.{name}"), strata)
+        weights[name] = bootstrap_weights(
+            probe_set.clusters, resamples, rng(f"bootstrap.{name}"), probe_set.strata
+        )
         labels[name] = np.concatenate(
             [probe_set.labels[None], _permuted(probe_set, permutations, rng(f"permute.{name}"))]
         )

@@ -83,6 +83,7 @@ class DomainView:
     title: str
     poles: Mapping[str, str]
     kinds: Mapping[str, str]
+    topics: Mapping[str, int]
     verdict: Record
     sure: str
     untested: str
@@ -125,6 +126,7 @@ def domain_view(run: Record, result: Record, tables: Mapping[str, pd.DataFrame])
         title=str(described.get("title", name)),
         poles=poles,
         kinds=kinds,
+        topics=described.get("topics", {}),
         verdict=result["verdict"],
         sure=how_sure(result),
         untested=not_tested(axes, groups),

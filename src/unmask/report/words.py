@@ -109,9 +109,9 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ),
     ("Bar", "The threshold that a finding's whole interval has to clear."),
     (
-        "Could have found",
-        "The smallest true value that 80 of 100 samples of this size and spread would settle. An effect between it "
-        "and the bar may well be there, unseen.",
+        "How sharp a sample is",
+        "The smallest true value that 80 of 100 samples of this size and spread would settle. It says how sharp the "
+        "sample is, not what is true: what the data rule out is what lies outside the interval.",
     ),
     (
         "Control",

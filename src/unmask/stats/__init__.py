@@ -24,6 +24,7 @@ from unmask.stats.intervals import (
     percentile_interval,
     rate_interval,
     ratio_interval,
+    ratio_replicates,
 )
 from unmask.stats.multiplicity import benjamini_hochberg, holm, holm_level
 from unmask.stats.nested import NestedAuc, group_folds, nested_layer_auc
@@ -77,6 +78,7 @@ __all__ = [
     "probe_scores",
     "rate_interval",
     "ratio_interval",
+    "ratio_replicates",
     "separation",
     "spearman",
     "standardise",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
-from unmask.stats._arrays import as_floats
+from unmask.stats._arrays import Floats, as_floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +157,30 @@ def ratio_interval(
 
     Source: Fieller 1954; Franz 2007 (arXiv 0710.2024) on why a bootstrap of a ratio needs this.
     """
+    ratios = ratio_replicates(denominator, numerators, denominators)
+    if denominator == 0:
+        return Interval(float("nan"), -np.inf, np.inf, level)
+    return percentile_interval(numerator / denominator, ratios, level, clusters)
+
+
+def ratio_replicates(denominator: float, numerators: npt.ArrayLike, denominators: npt.ArrayLike) -> Floats:
+    """A ratio on each resample, NaN where the denominator has not the sign of its estimate.
+
+    Args:
+        denominator: estimate below the line.
+        numerators: `[resamples]`.
+        denominators: `[resamples]`, from the same resamples in the same order.
+
+    Raises:
+        ValueError: the two sets of replicates differ in number, so they cannot be paired.
+    """
     above, under = as_floats(numerators), as_floats(denominators)
     if above.shape != under.shape:
         raise ValueError(
             f"replicates must be paired, got {above.shape} numerators and {under.shape} denominators."
         )
-    if denominator == 0:
-        return Interval(float("nan"), -np.inf, np.inf, level)
     sound = under * np.sign(denominator) > 0
-    ratios = np.where(sound, above / np.where(sound, under, 1.0), np.nan)
-    return percentile_interval(numerator / denominator, ratios, level, clusters)
+    return np.where(sound, above / np.where(sound, under, 1.0), np.nan)
 
 
 def rate_interval(hits: int, trials: int, level: float = 0.95) -> Interval:

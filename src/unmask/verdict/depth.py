@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from unmask.measurements.base import Reading
-from unmask.stats import percentile_interval
+from unmask.stats import percentile_interval, ratio_replicates
 
 # axis: (measurement, aligned's quantity, base's quantity)
 RATIOS = {
@@ -31,8 +31,7 @@ def depth_profile(readings: Mapping[str, Reading]) -> dict[str, dict[str, float]
             top, bottom = estimates[above], estimates[below]
             assert top.replicates is not None
             assert bottom.replicates is not None
-            with np.errstate(divide="ignore", invalid="ignore"):
-                draws = 1 - np.where(bottom.replicates > 0, top.replicates / bottom.replicates, np.nan)
+            draws = 1 - ratio_replicates(bottom.value, top.replicates, bottom.replicates)
             interval = percentile_interval(1 - top.value / bottom.value, draws, clusters=top.n)
             clamped = np.clip([interval.value, interval.low, interval.high], 0.0, 1.0)
             profile[axis] = dict(zip(("value", "low", "high"), map(float, clamped), strict=True))

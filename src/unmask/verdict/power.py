@@ -16,17 +16,26 @@ on the scale of the bar: a log ratio stays a log ratio.
 - **"within"** is two one-sided tests by the 95 % interval, hence at 2.5 % a side and not at the customary 5 %. Near 0
   both margins are in reach, and the power counts both.
 
-It is taken for granted that the spread at the smallest effect is the spread at the estimate.
+Mostly the spread at the smallest effect is taken to be the spread at the estimate. Not so where the quantity itself
+says otherwise (`Bar.spread`), n being the clusters:
+
+- a **share** p is counted as arcsin √p, on which its spread is the same everywhere (Cohen 1988); half of the interval's
+  width on that scale, over t, is its se at both ends. On its own scale it spreads more the farther it is from 0 and 1.
+- a **difference** of two shares, or a mean of effects that most topics may lack, has at |x| > |v| at most the variance
+  se² · |x| / |v|, and at most se² + (|x| − |v|) · most / n: all of the more comes from topics at their utmost (Bhatia
+  and Davis 2000). The lesser of the two serves, so that power is at least .8 there and may be more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil, isfinite, sqrt
+from dataclasses import replace
+from math import asin, ceil, isfinite, pi, sin, sqrt
 
 from scipy.special import ndtr, ndtri, stdtrit
 
 from unmask.measurements.base import Estimate
+from unmask.stats import rate_interval
 from unmask.verdict.findings import Detectable, Effect, SampleNeeded
 from unmask.verdict.rules import Bar
 
@@ -50,16 +59,12 @@ def detectable(bar: Bar, estimate: Estimate, level: float) -> Detectable | None:
         return None
     if estimate.replicates is None:
         level = ALPHA
-    supporting, refuting = _errors(bar, estimate)
-    q, t = _multiples(estimate.n, level)
+    supports_from, refutes_from = _starts(*_scaled(bar, estimate), level)
+    if bar.spread == "share":
+        supports_from, refutes_from = (_from_arcsine(x) + bar.least for x in (supports_from, refutes_from))
+        if bar.side == "below" and rate_interval(0, estimate.n).high + bar.least >= bar.at:
+            supports_from = float("nan")  # not even a share of 0 is shown to lie below
     refutes_at = bar.at if bar.refutes_at is None else bar.refutes_at
-    sign = -1 if bar.side == "below" else 1
-    if bar.side == "within":
-        supports_from = _widest_within(bar.at, supporting, q)
-        refutes_from = refutes_at + (t + _Z_POWER) * refuting
-    else:
-        supports_from = bar.at + sign * (q + _Z_POWER) * supporting
-        refutes_from = refutes_at - sign * (t + _Z_POWER) * refuting
     return Detectable(
         _effect(bar, supports_from, bar.at, level),
         _effect(bar, refutes_from, refutes_at, ALPHA) if bar.may_refute else None,
@@ -67,11 +72,26 @@ def detectable(bar: Bar, estimate: Estimate, level: float) -> Detectable | None:
     )
 
 
+def _starts(bar: Bar, estimate: Estimate, level: float) -> tuple[float, float]:
+    """From which value on a bar is settled on either side; NaN if from none."""
+    q, t = _multiples(estimate.n, level)
+    supporting, refuting = _errors(bar, estimate)
+    refutes_at = bar.at if bar.refutes_at is None else bar.refutes_at
+    if bar.side == "within":
+        inside = _widest_within(bar.at, _spread(bar, estimate, supporting), q)
+        return inside, _smallest(bar, estimate, refutes_at, 1, t + _Z_POWER, refuting)
+    sign = -1 if bar.side == "below" else 1
+    return (
+        _smallest(bar, estimate, bar.at, sign, q + _Z_POWER, supporting),
+        _smallest(bar, estimate, refutes_at, -sign, t + _Z_POWER, refuting),
+    )
+
+
 def sample_needed(
     bars: Sequence[Bar], estimates: Mapping[str, Estimate], level: float, n: int
 ) -> SampleNeeded | None:
-    """The sample that would settle a claim with power .8 if its estimates are the truth: n × (smallest effect /
-    effect)², by the bar that asks for most; to refute, one bar is enough.
+    """The sample that would settle a claim with power .8 if its estimates are the truth: n × ((q + z.8) · se /
+    distance to the bar)², by the bar that asks for most; to refute, one bar is enough.
 
     Args:
         bars: the claim's bars.
@@ -98,6 +118,7 @@ def sample_needed(
 
 def _times_to_support(bar: Bar, estimate: Estimate, level: float) -> float | None:
     """How many times the sample it takes; None where the estimate is not on the supporting side."""
+    bar, estimate = _scaled(bar, estimate)
     distance = bar.at - abs(estimate.value) if bar.side == "within" else _beyond(bar, estimate.value, bar.at)
     if not distance > 0:
         return None
@@ -109,12 +130,13 @@ def _times_to_support(bar: Bar, estimate: Estimate, level: float) -> float | Non
     if bar.side == "within" and isfinite(ratio):
         x = abs(estimate.value)
         # With the other margin in reach as well, somewhat more than against the nearer one alone.
-        ratio = _crossing(lambda r: _power_within(x, bar.at, error / r, q), 2 * ratio, ratio / 2)
+        ratio = _crossing(lambda r: _power_within(x, bar.at, error / r, q) >= POWER, 2 * ratio, ratio / 2)
     return ratio**2
 
 
 def _times_to_refute(bar: Bar, estimate: Estimate) -> float | None:
     """How many times the sample it takes; None where the estimate is not on the refuting side."""
+    bar, estimate = _scaled(bar, estimate)
     refutes_at = bar.at if bar.refutes_at is None else bar.refutes_at
     value = estimate.value
     distance = abs(value) - refutes_at if bar.side == "within" else -_beyond(bar, value, refutes_at)
@@ -127,6 +149,53 @@ def _times_to_refute(bar: Bar, estimate: Estimate) -> float | None:
     return ((t + _Z_POWER) * error / distance) ** 2
 
 
+def _scaled(bar: Bar, estimate: Estimate) -> tuple[Bar, Estimate]:
+    """A share's bar and estimate on the arcsine scale, anything else as it is."""
+    if bar.spread != "share":
+        return bar, estimate
+
+    def scaled(x: float) -> float:
+        return asin(sqrt(min(max(x - bar.least, 0.0), 1.0)))
+
+    low, value, high = (scaled(x) for x in (estimate.low, estimate.value, estimate.high))
+    refutes_at = None if bar.refutes_at is None else scaled(bar.refutes_at)
+    return (
+        replace(bar, at=scaled(bar.at), refutes_at=refutes_at),
+        replace(estimate, value=value, low=low, high=high),
+    )
+
+
+def _from_arcsine(x: float) -> float:
+    return sin(x) ** 2 if 0 <= x <= pi / 2 else float("nan")
+
+
+def _spread(bar: Bar, estimate: Estimate, error: float) -> Callable[[float], float]:
+    """The standard error at a true value, from that at the estimate."""
+    if bar.spread != "difference":
+        return lambda _: error
+    size = abs(estimate.value)
+    floor = max(size, bar.most / (2 * estimate.n))
+
+    def of_difference(x: float) -> float:
+        more = max(abs(x) - size, 0.0)
+        return sqrt(error**2 + more * min(error**2 / floor, bar.most / estimate.n))
+
+    return of_difference
+
+
+def _smallest(bar: Bar, estimate: Estimate, at: float, sign: int, multiple: float, error: float) -> float:
+    """The value nearest to a bar that lies that many of its own standard errors beyond it; NaN if none does."""
+    if bar.spread != "difference":
+        return at + sign * multiple * error
+    spread = _spread(bar, estimate, error)
+
+    def far(x: float) -> bool:
+        return abs(x - at) >= multiple * spread(x)
+
+    end = bar.most if sign > 0 else bar.least
+    return _crossing(far, end, at) if far(end) else float("nan")
+
+
 def _beyond(bar: Bar, value: float, at: float) -> float:
     return value - at if bar.side == "above" else at - value
 
@@ -135,8 +204,10 @@ def _errors(bar: Bar, estimate: Estimate) -> tuple[float, float]:
     """Standard errors for supporting and for refuting, by the end that faces the bar; "within" takes the longer."""
     t = float(stdtrit(estimate.n - 1, 1 - ALPHA / 2))
     half = (estimate.high - estimate.low) / 2
+    if bar.spread == "share":
+        return half / t, half / t
     below, above = estimate.value - estimate.low, estimate.high - estimate.value
-    # A share of 0 has no room below it, and a biased statistic may leave its interval: half of the width then.
+    # An estimate may lie on an end of its interval, or outside: half of the width then.
     down, up = (below if below > 0 else half) / t, (above if above > 0 else half) / t
     if bar.side == "within":
         return max(down, up), max(down, up)
@@ -155,22 +226,24 @@ def _power_within(x: float, margin: float, error: float, q: float) -> float:
     return float(ndtr((room - x) / error) - ndtr((-room - x) / error)) if room > 0 else 0.0
 
 
-def _widest_within(margin: float, error: float, q: float) -> float:
+def _widest_within(margin: float, spread: Callable[[float], float], q: float) -> float:
     """The largest |x| that is shown to lie inside ±margin; NaN where not even 0 is."""
-    if not isfinite(error) or _power_within(0.0, margin, error, q) < POWER:
-        return float("nan")
-    return _crossing(lambda x: _power_within(x, margin, error, q), 0.0, margin)
+
+    def shown(x: float) -> bool:
+        return isfinite(spread(x)) and _power_within(x, margin, spread(x), q) >= POWER
+
+    return _crossing(shown, 0.0, margin) if shown(0.0) else float("nan")
 
 
-def _crossing(power: Callable[[float], float], enough: float, too_little: float) -> float:
-    """Where a power passes .8 between a place where it is above and one where it is below, by bisection."""
+def _crossing(holds: Callable[[float], bool], where: float, where_not: float) -> float:
+    """Where a condition ceases to hold, between a place where it does and one where it does not, by bisection."""
     for _ in range(60):
-        middle = (enough + too_little) / 2
-        if power(middle) >= POWER:
-            enough = middle
+        middle = (where + where_not) / 2
+        if holds(middle):
+            where = middle
         else:
-            too_little = middle
-    return enough
+            where_not = middle
+    return where
 
 
 def _effect(bar: Bar, start: float, at: float, level: float) -> Effect | None:

@@ -38,6 +38,7 @@ CLAIMS = tuple(
 )
 SAMPLED = ("surface.answers", "surface.rates", "surface.summary", "surface.stances", "causality.texts")
 """Tables with sampled text in them, besides those of reactivation: there two runs of one model differ."""
+SAMPLED_COLUMNS = ["side", "perplexity_ratio"]  # the latter is of text that is sampled under steering
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,9 @@ def self_differences(result: Mapping[str, Any], tables: Mapping[str, pd.DataFram
         part = name.split("/")[-1]
         if "side" in table and part not in SAMPLED and not part.startswith("reactivation"):
             base, aligned = (
-                table[table["side"] == side].drop(columns="side").reset_index(drop=True)
+                table[table["side"] == side]
+                .drop(columns=SAMPLED_COLUMNS, errors="ignore")
+                .reset_index(drop=True)
                 for side in ("base", "aligned")
             )
             if not base.equals(aligned):

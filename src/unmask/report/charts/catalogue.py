@@ -92,7 +92,7 @@ _LABELS: Mapping[str, str] = {
     "words": "bag of words",
     "chance": "chance, 95 %",
     "random": "random axes",
-    "ceiling": "split-half ceiling",
+    "split_half": "base, two halves of the topics",
     "difference": "base against aligned",
     "unrelated": "unrelated concepts",
     "orthogonal": "this concept without refusal",
@@ -166,7 +166,7 @@ def _structure(kinds: Mapping[str, str]) -> tuple[_Plan, ...]:
             "cosine", "Angle between the two models' directions",
             "High everywhere proves nothing, since fine-tuning moves all states little: only the part above chance "
             "speaks about the concept.",
-            structure.cosine, ("structure.same_axis",), ("geometry",), ("difference", "chance", "ceiling"),
+            structure.cosine, ("structure.same_axis",), ("geometry",), ("difference", "chance", "split_half"),
         ),
         _Plan(
             "mahalanobis", "The same angle, all directions counted alike",

@@ -116,7 +116,7 @@ def cross(tables: Tables) -> Chart | None:
 
 
 def cosine(tables: Tables) -> Chart | None:
-    """Cosine of the two models' directions, over chance and under the split-half ceiling."""
+    """Cosine of the two models' directions, over chance and beside how well base agrees with itself."""
     return _geometry(tables, "cosine", "cosine")
 
 
@@ -137,7 +137,7 @@ def _geometry(tables: Tables, name: str, title: str) -> Chart | None:
     x = alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1))
     scale = alt.Scale(domain=[min(0.0, float(frame[name].min())), 1.0])
     layers: list[Chart] = []
-    null, ceiling = f"{name}_null_q95", f"{name}_ceiling"
+    null, halves = f"{name}_null_q95", f"{name}_split_half"
     if null in frame.columns:
         area = alt.Chart(frame[["layer", null]].assign(floor=scale.domain[0])).mark_area(
             color=style.NULL, opacity=1
@@ -146,12 +146,12 @@ def _geometry(tables: Tables, name: str, title: str) -> Chart | None:
         layers.append(
             area.encode(x=x, y=alt.Y("floor:Q", scale=scale, title=title), y2=f"{null}:Q", tooltip=tooltip)
         )
-    if ceiling in frame.columns:
-        line = alt.Chart(frame[["layer", ceiling]]).mark_line(
+    if halves in frame.columns:
+        line = alt.Chart(frame[["layer", halves]]).mark_line(
             color=style.SOFT, strokeDash=[6, 3], strokeWidth=1.5
         )
-        tooltip = ["layer:Q", style.number_tip(ceiling, "split-half ceiling")]
-        layers.append(line.encode(x=x, y=alt.Y(f"{ceiling}:Q", scale=scale, title=title), tooltip=tooltip))
+        tooltip = ["layer:Q", style.number_tip(halves, "base, two halves of the topics")]
+        layers.append(line.encode(x=x, y=alt.Y(f"{halves}:Q", scale=scale, title=title), tooltip=tooltip))
     both = alt.Chart(frame[["layer", name]]).encode(
         x=x,
         y=alt.Y(f"{name}:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5)),
