@@ -36,6 +36,7 @@ GIBBERISH_NOISE = 0.3
 CLAIMS = tuple(
     id_ for id_ in RULES if id_.startswith(("surface", "structure", "variance", "causality", "reactivation"))
 )
+SHORT = {"supported": "yes", "refuted": "no", "inconclusive": "–"}
 SAMPLED = ("surface.answers", "surface.rates", "surface.summary", "surface.stances", "causality.texts")
 """Tables with sampled text in them, besides those of reactivation: there two runs of one model differ."""
 SAMPLED_COLUMNS = ["side", "perplexity_ratio"]  # the latter is of text that is sampled under steering
@@ -74,7 +75,8 @@ class Checked:
         found = self.verdict + (f" ({', '.join(self.mechanisms)})" if self.mechanisms else "")
         if not self.right:
             found += f" **wrong** {'; '.join(self.faults)}"
-        cells = [f"{self.base} → {self.aligned}", str(self.seed), self.planted, found, *self.statuses]
+        marks = [SHORT.get(status, status) for status in self.statuses]
+        cells = [f"{self.base} → {self.aligned}", str(self.seed), self.planted, found, *marks]
         return f"| {' | '.join(cells)} |"
 
 
@@ -129,7 +131,7 @@ def demo_reference(name: str, adapters: Path | None) -> Reference:
 
 
 def table(checked: Sequence[Checked]) -> str:
-    """The audits as a Markdown table."""
+    """The audits as a Markdown table; a claim's status is yes (supported), no (refuted) or – (inconclusive)."""
     names = ["pair", "seed", "planted", "verdict", *CLAIMS]
     return "\n".join([f"| {' | '.join(names)} |", "|---" * len(names) + "|", *(one.row() for one in checked)])
 
