@@ -24,8 +24,8 @@ from unmask.measurements.base import Reading
 from unmask.measurements.causality import Causality
 from unmask.measurements.profiles import ALL
 from unmask.measurements.sets import refusal_set
-from unmask.measurements.steering import steered_layers
-from unmask.models.edits import Add, Patch
+from unmask.measurements.steering import push_along, steered_layers
+from unmask.models.edits import Add, Patch, Vector
 from unmask.runner.requests import Classify, Read, Score
 from unmask.stats import direction
 from unmask.verdict.findings import Finding
@@ -221,3 +221,9 @@ def test_what_a_component_carries_is_told_by_layer_and_position() -> None:
         np.testing.assert_allclose(edit.values, [component] * PROMPT_TOKENS, atol=1e-5)
         assert (request.side, edit.where, edit.skip_first) == ("aligned", "prompt", True)
     assert {r.edit.positions for r in asked if isinstance(r.edit, Patch)} == {None, (last,), (1, 2, 3)}
+
+
+def test_the_last_digits_of_a_push_make_no_other_request() -> None:
+    vector = Vector("concept", np.ones(4, np.float32))
+    assert push_along(2, vector, 0.3 + 1e-12) == push_along(2, vector, 0.3)
+    assert push_along(2, vector, 0.3 + 1e-3) != push_along(2, vector, 0.3)

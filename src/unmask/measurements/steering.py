@@ -137,7 +137,7 @@ def ablation_edits(
         left_key, right_key = f"leace left@{layer}:{key}", f"leace right@{layer}:{key}"
         edits[side] = {
             "concept": ProjectOut((layer,), (arms[0].vector,)),
-            "concept, LEACE": Erase((layer,), Vector(left_key, left), Vector(right_key, right), at),
+            "concept, LEACE": Erase((layer,), Vector(left_key, left), Vector(right_key, right), _settled(at)),
             "random": ProjectOut((layer,), (random.vector,)),
         }
     return edits
@@ -150,4 +150,10 @@ def _without(vector: Floats, other: Floats) -> Floats:
 
 def push_along(layer: int, vector: Vector, push: float) -> Edit | None:
     """The edit that adds `push` times the vector; none at 0, so that unsteered rows are shared."""
-    return None if push == 0 else Add((layer,), vector, round(float(push), 6))
+    return None if push == 0 else Add((layer,), vector, _settled(push))
+
+
+def _settled(number: float) -> float:
+    """A number in an edit, without the last digits: those hang on how many threads the linear algebra had, and a
+    request is known by its numbers."""
+    return round(float(number), 6)
