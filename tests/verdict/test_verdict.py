@@ -187,6 +187,16 @@ class TestDepthProfile:
     def test_what_base_does_not_have_cannot_be_deep(self) -> None:
         assert depth_profile(self.readings(0.1, 0.02, noise=0.1))["surface"] is None
 
+    @pytest.mark.parametrize(("beyond", "there"), [(0.2, True), (-0.2, False)])
+    def test_a_gain_that_random_directions_have_as_well_is_no_gain(self, beyond: float, there: bool) -> None:
+        rng = np.random.default_rng(0)
+        estimates = {
+            name: bootstrapped(value, value + 0.01 * rng.normal(size=500), "", 40)
+            for name, value in (("gain_aligned", 0.2), ("gain_base", 0.4), ("base_beyond_random", beyond))
+        }
+        axis = depth_profile({"causality": Reading("causality", estimates)})["causation"]
+        assert (axis is not None) is there
+
     def test_what_was_not_measured_is_none(self) -> None:
         assert depth_profile({}) == dict.fromkeys(
             ("surface", "representation", "causation", "context", "tokens", "weights")

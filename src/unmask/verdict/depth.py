@@ -9,25 +9,26 @@ import numpy as np
 from unmask.measurements.base import Reading
 from unmask.stats import percentile_interval, ratio_replicates
 
-# axis: (measurement, aligned's quantity, base's quantity)
+# axis: (measurement, aligned's quantity, base's quantity, what must be above 0 for base to have it at all)
 RATIOS = {
-    "surface": ("surface", "intensity_aligned", "intensity_base"),
-    "representation": ("structure", "excess_aligned", "excess_base"),
-    "causation": ("causality", "gain_aligned", "gain_base"),
-    "context": ("reactivation", "swing_aligned", "swing_base"),
+    "surface": ("surface", "intensity_aligned", "intensity_base", "intensity_base"),
+    "representation": ("structure", "excess_aligned", "excess_base", "excess_base"),
+    "causation": ("causality", "gain_aligned", "gain_base", "base_beyond_random"),
+    "context": ("reactivation", "swing_aligned", "swing_base", "swing_base"),
 }
 
 
 def depth_profile(readings: Mapping[str, Reading]) -> dict[str, dict[str, float] | None]:
     """1 − aligned / base for each axis, clamped to [0, 1], with its interval; None where it was not measured.
 
-    An axis whose base quantity cannot be told from 0 has nothing to be deep about and is None as well.
+    An axis that base itself does not have has nothing to be deep about and is None as well: a quantity that cannot be
+    told from 0, or a gain from what random directions do.
     """
     profile: dict[str, dict[str, float] | None] = {}
-    for axis, (measurement, above, below) in RATIOS.items():
+    for axis, (measurement, above, below, had) in RATIOS.items():
         estimates = readings[measurement].estimates if measurement in readings else {}
         profile[axis] = None
-        if above in estimates and below in estimates and estimates[below].low > 0:
+        if {above, below, had} <= estimates.keys() and estimates[had].low > 0:
             top, bottom = estimates[above], estimates[below]
             assert top.replicates is not None
             assert bottom.replicates is not None
