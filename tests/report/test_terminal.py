@@ -8,6 +8,7 @@ from rich.console import Console
 
 from report import fixture
 from unmask.report import print_summary
+from unmask.report.words import AXES
 
 
 def _printed(*, width: int = 80, **findings: object) -> str:
@@ -59,3 +60,12 @@ def test_names_that_look_like_markup_are_printed_as_they_are() -> None:
 def test_nothing_measured_is_no_error() -> None:
     result = fixture.result() | {"findings": [], "profile_axes": {}}
     assert "not measured" in _printed(results=[result])
+
+
+def test_an_axis_without_a_number_says_why() -> None:
+    causation = next(axis for axis in AXES if axis.name == "causation")
+    tokens = next(axis for axis in AXES if axis.name == "tokens")
+    findings = [{"measurement": "causality"}]
+    assert causation.absence(findings) == "too little in base"
+    assert causation.absence([]) == "not measured"
+    assert tokens.absence(findings) == "not measured"

@@ -66,9 +66,10 @@ class Group:
 
 @dataclass(frozen=True)
 class AxisView:
-    """An axis of the depth profile; value is None where it was not measured."""
+    """An axis of the depth profile; value is None where there is none, and `absence` says why."""
 
     axis: Axis
+    absence: str
     value: float | None
     low: float | None
     high: float | None
@@ -118,7 +119,7 @@ def domain_view(run: Record, result: Record, tables: Mapping[str, pd.DataFrame])
     kinds = {**poles, **KINDS}
     own = {key.removeprefix(f"{name}/"): frame for key, frame in tables.items() if key.startswith(f"{name}/")}
     groups = _groups(name, result, own, kinds)
-    axes = tuple(_axis(axis, result.get("profile_axes") or {}) for axis in AXES)
+    axes = tuple(_axis(axis, result) for axis in AXES)
     cards, cards_in_all = examples.answer_cards(_of("surface", own))
     return DomainView(
         name=name,
@@ -159,11 +160,15 @@ def how_sure(result: Record) -> str:
 def not_tested(axes: Sequence[AxisView], groups: Sequence[Group]) -> str:
     """What was left out, in a sentence or two; empty when nothing was."""
     sentences: list[str] = []
-    absent = [view.axis.title.lower() for view in axes if view.value is None]
+    without = [view for view in axes if view.value is None]
+    absent = [view.axis.title.lower() for view in without if view.absence == "not measured"]
     if absent:
         sentences.append(
             f"Of the depth profile, {listed(absent)} {'was' if len(absent) == 1 else 'were'} not measured."
         )
+    lacking = [view.axis.title for view in without if view.absence != "not measured"]
+    if lacking:
+        sentences.append(f"{listed(lacking)}: base itself has too little of it to compare with.")
     failed = [group.name for group in groups if group.state == "failed"]
     if failed:
         sentences.append(f"{listed(failed).capitalize()} failed and says nothing.")
@@ -173,9 +178,11 @@ def not_tested(axes: Sequence[AxisView], groups: Sequence[Group]) -> str:
     return " ".join(sentences)
 
 
-def _axis(axis: Axis, profile: Record) -> AxisView:
-    entry: Record = profile.get(axis.name) or {}
-    return AxisView(axis, *(finite(entry.get(key)) for key in ("value", "low", "high")))
+def _axis(axis: Axis, result: Record) -> AxisView:
+    entry: Record = (result.get("profile_axes") or {}).get(axis.name) or {}
+    return AxisView(
+        axis, axis.absence(result["findings"]), *(finite(entry.get(key)) for key in ("value", "low", "high"))
+    )
 
 
 def _of(measurement: str, own: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

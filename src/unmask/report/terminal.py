@@ -39,7 +39,7 @@ def print_summary(
         for failure in result.get("failures") or ():
             console.print(Text(f"✕ {failure['measurement']} failed: {failure['message']}", "red"))
         console.print()
-        _profile(console, result.get("profile_axes") or {})
+        _profile(console, result)
     console.print()
     console.print(Text.assemble("Full report: ", (str(report_path), "bold")), soft_wrap=True)
 
@@ -95,17 +95,17 @@ def blocks(finding: Record) -> str:
     return ""
 
 
-def _profile(console: Console, profile: Record) -> None:
+def _profile(console: Console, result: Record) -> None:
     """How deep the change goes, one bar an axis."""
     widest = max(len(axis.title) for axis in AXES)
     ends = f"{'0 nothing beneath':<{_BAR_WIDTH - 6}}deep 1"
     console.print(Text(f"{'depth':<{widest}}  {ends}", "dim"))
     for axis in AXES:
         name = f"{axis.title.lower():<{widest}}  "
-        entry: Record = profile.get(axis.name) or {}
+        entry: Record = (result.get("profile_axes") or {}).get(axis.name) or {}
         value = finite(entry.get("value"))
         if value is None:
-            console.print(Text(f"{name}not measured", "dim"))
+            console.print(Text(f"{name}{axis.absence(result['findings'])}", "dim"))
             continue
         filled = round(_BAR_WIDTH * min(max(value, 0.0), 1.0))
         ends = f"  {number(value):>5}  {interval(entry.get('low'), entry.get('high'))}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 MEASUREMENTS: Mapping[str, str] = {
     "surface": "Is the output neutral?",
@@ -43,13 +44,20 @@ class Axis:
     title: str
     share: str
     """What the number is a share of, to follow "how much …"."""
+    measurement: str = ""
+    """Which measurement it comes from; none does in this version where it is empty."""
+
+    def absence(self, findings: Sequence[Mapping[str, Any]]) -> str:
+        """Why the axis has no number: it was not measured, or base itself has too little to compare with."""
+        ran = any(finding["measurement"] == self.measurement for finding in findings)
+        return "too little in base" if ran else "not measured"
 
 
 AXES: tuple[Axis, ...] = (
-    Axis("surface", "Surface", "of base's side-taking is gone from plain answers"),
-    Axis("representation", "Representation", "of base's inner separation of the sides is gone"),
-    Axis("causation", "Causation", "of the inner direction's pull on answers is gone"),
-    Axis("context", "Context", "of the swing with who is asking is gone"),
+    Axis("surface", "Surface", "of base's side-taking is gone from plain answers", "surface"),
+    Axis("representation", "Representation", "of base's inner separation of the sides is gone", "structure"),
+    Axis("causation", "Causation", "of the inner direction's pull on answers is gone", "causality"),
+    Axis("context", "Context", "of the swing with who is asking is gone", "reactivation"),
     Axis("tokens", "Tokens", "of the behaviour holds after a forced opening"),
     Axis("weights", "Weights", "of the behaviour holds after unrelated fine-tuning"),
 )
