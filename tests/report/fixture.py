@@ -26,7 +26,7 @@ __all__ = ["BLOCKED", "FINDINGS", "HOSTILE", "MASKED", "POLES", "findings", "res
 
 def _bar(quantity: str, value: float, low: float, high: float, unit: str, bar: str, side: str) -> BarResult:
     found = None if math.isnan(value) else _detectable(bar, 1.43 * (high - low) / 2)
-    return BarResult(quantity, value, low, high, unit, bar, side, 0.004, found)  # type: ignore[arg-type]
+    return BarResult(quantity, value, low, high, unit, bar, side, 0.004, found)  # type: ignore[arg-type]  # side is a str here
 
 
 def _detectable(bar: str, beyond: float) -> Detectable:

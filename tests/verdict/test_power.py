@@ -377,7 +377,7 @@ def test_a_findings_record_holds_it_as_json() -> None:
     assert isinstance(found, dict)
     assert set(found) == {"supports", "refutes", "power"}
     assert set(found["supports"]) == {"start", "beyond", "level"}
-    assert record["bars"][0]["detectable"] == found  # type: ignore[index]
-    assert set(record["sample_needed"]) == {"times", "n", "status"}  # type: ignore[call-overload]
+    assert record["bars"][0]["detectable"] == found  # type: ignore[index]  # record() maps to object
+    assert set(record["sample_needed"]) == {"times", "n", "status"}  # type: ignore[call-overload]  # record() maps to object
     settled = decided(Rule((Bar("x", "above", 0.2),)), centred(1.0)).record()
     assert settled["sample_needed"] is None

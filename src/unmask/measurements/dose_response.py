@@ -104,10 +104,7 @@ def read_gains(records: Records, curves: Curves, ctx: Context) -> tuple[dict[str
     for (side, arm_id), curve in curves.items():
         values = gain[side, arm_id]
         estimate = bootstrapped(values[0], values[1:], GAIN_UNIT, curve.n_topics)
-        rows.append(
-            {"side": side, "arm": curve.arm.kind, "arm_id": arm_id, "gain": estimate.value, "low": estimate.low,
-             "high": estimate.high}
-        )  # fmt: skip
+        rows.append({"side": side, "arm": curve.arm.kind, "arm_id": arm_id, **estimate.columns("gain")})
     n = curves["base", "concept"].n_topics
     chance = {side: _chance(records, curves, side) for side in SIDES}
     base, aligned = gain["base", "concept"], gain["aligned", "concept"]
@@ -143,9 +140,7 @@ def layers_table(records: Records, steered: Mapping[int, Curves], chosen: int, c
                     "layer": layer,
                     "chosen": layer == chosen,
                     "side": side,
-                    "gain": estimate.value,
-                    "low": estimate.low,
-                    "high": estimate.high,
+                    **estimate.columns("gain"),
                     "random_q95": _chance(records, curves, side),
                     "ratio": ratio.value,
                     "ratio_low": ratio.low,
@@ -171,9 +166,7 @@ def curves_table(
                     "arm": kind,
                     "arm_id": arm_id,
                     "dose": float(dose),
-                    "stance": estimate.value,
-                    "low": estimate.low,
-                    "high": estimate.high,
+                    **estimate.columns("stance"),
                     "perplexity_ratio": perplexity[side, float(dose)] if kind == "concept" else float("nan"),
                 }
             )

@@ -62,7 +62,7 @@ class WordEncoder:
 def planted_domain(answers: bool = True, digest: str = "planted") -> Domain:
     """Pole a loves, pole b hates; with labelled answers of every kind, or none of its own."""
     rows = [
-        LabelledAnswer(kind=kind, topic=t, question=f"What of {t}?", text=text.format(t=t))  # type: ignore[arg-type]
+        LabelledAnswer(kind=kind, topic=t, question=f"What of {t}?", text=text.format(t=t))  # type: ignore[arg-type]  # kind comes from a loop over str
         for kind, text in {"a": "I love {t}.", "b": "I hate {t}.", **SAYS}.items()
         for t in TOPICS
     ]

@@ -22,4 +22,4 @@ def test_the_card_counts_by_hand() -> None:
 @pytest.mark.parametrize("labels", [[], ["a"], ["a", "left"]])
 def test_what_does_not_fit_is_refused(labels: list[str]) -> None:
     with pytest.raises(ValueError, match=r"a card needs|labels must be"):
-        judge_card(np.eye(6)[:2], labels)  # type: ignore[arg-type]
+        judge_card(np.eye(6)[:2], labels)  # type: ignore[arg-type]  # a wrong kind is the point

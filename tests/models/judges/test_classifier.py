@@ -49,11 +49,11 @@ def test_it_agrees_with_the_model_itself_text_by_text(folder: Path) -> None:
 def test_several_labels_add_up_and_the_question_can_be_shown(folder: Path) -> None:
     found = resolve(str(folder))
     kinds = dict(zip(LABELS, ("a", "b", "neutral", "neutral", "refusal", "off_topic"), strict=True))
-    judge = ClassifierJudge(found, kinds, dtype="float32")  # type: ignore[arg-type]
+    judge = ClassifierJudge(found, kinds, dtype="float32")  # type: ignore[arg-type]  # a dict of str for the literal kinds
     rows = judge.classify(["q"], TEXTS[:1])
     assert rows[0, CLASSES.index("hedged")] == 0
     assert rows.sum() == pytest.approx(1, abs=1e-5)
-    asked = ClassifierJudge(found, kinds, with_question=True, dtype="float32")  # type: ignore[arg-type]
+    asked = ClassifierJudge(found, kinds, with_question=True, dtype="float32")  # type: ignore[arg-type]  # as above
     assert asked.identity != judge.identity
     assert not np.allclose(asked.classify(["What of tea?"], TEXTS[:1]), rows, atol=1e-4)
 
