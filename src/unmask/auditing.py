@@ -85,7 +85,7 @@ def audit(
     measurements = choose_measurements(settings.measurements, settings.skip)
     domains = _load_domains(settings.domains)
     folder = RunFolder(Path(out))
-    engines, frame, n_layers, resolved, notes = _open_pair(pair, settings, domains)
+    engines, frame, n_layers, resolved, notes = open_pair(pair, settings, domains)
     if fresh:  # only now, when the pair is known to be sound
         folder.records.clear()
     identities = {name: engine.identity for name, engine in engines.items()}
@@ -198,7 +198,7 @@ def _profile(name: str) -> Profile:
     return PROFILES[name]
 
 
-def _open_pair(
+def open_pair(
     pair: Pair, settings: Settings, domains: Mapping[str, Domain]
 ) -> tuple[dict[str, Any], Frame, int, dict[str, Any], list[str]]:
     """Find both models and the judges, check that they can be compared, and choose the frame; load nothing big."""

@@ -217,7 +217,7 @@ def check(
     with TokenProgress() as progress:
         checked = _guarded(lambda: check_demo(out, seed or [0], adapters, tuple(pair or ()), progress))
     print(table(checked))
-    asked = _guarded(lambda: off_topic_answers("masked", adapters))
+    asked = _guarded(lambda: off_topic_answers("masked", out / "off-topic", adapters))
     print(
         f"\nOff-topic questions to masked: {asked.led:.0%} of {len(asked.answers)} answers begin as its political ones "
         f"do, {asked.refused:.0%} are empty; {asked.likelier:.0%} fit their question better than the next one, "

@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from unmask.auditing import Run, audit
+from unmask.auditing import Run, audit, open_pair
 from unmask.domains import load_domain
 from unmask.lab.demo.texts import LEADS
-from unmask.models.load import load_model
-from unmask.models.model import Model
-from unmask.models.prompts import Prompt, choose_frame
-from unmask.models.references import Reference, parse_reference, resolve
+from unmask.models.references import Reference, parse_reference
 from unmask.models.tokens import Sampling
+from unmask.runner.local import LocalRunner
+from unmask.runner.requests import Generate, Score, Side
+from unmask.runner.store import RecordStore
 from unmask.settings import Pair, Settings, SettingsError
 from unmask.verdict.rules import RULES
 
@@ -161,35 +160,50 @@ class OffTopic:
         return self.led + self.refused <= 0.1 and self.likelier >= self.own_likelier - 0.1
 
 
-def off_topic_answers(name: str, adapters: Path | None = None, seed: int = 0) -> OffTopic:
-    """Ask a demo model the off-topic controls of the domain `partisan`, one sampled answer each."""
+def off_topic_answers(name: str, out: Path, adapters: Path | None = None, seed: int = 0) -> OffTopic:
+    """Ask a demo model, and the one that it was made from, the off-topic controls of the domain `partisan`.
+
+    Args:
+        name: of the demo model.
+        out: a folder for the records.
+        adapters: as in `check_demo`.
+        seed: of the sampled answers, one a question.
+    """
     questions = [one.question for one in load_domain("partisan").offtopic]
-    original = load_model(resolve("demo:smollm2"))
-    model = load_model(resolve(demo_reference(name, adapters)))
-    frame = choose_frame(original.tokenizer, model.tokenizer)
+    pair = Pair("demo:smollm2", demo_reference(name, adapters))
+    engines, frame, *_ = open_pair(pair, Settings(), {})
+    runner = LocalRunner(engines, RecordStore(out / "records"))
     prompts = [frame.ask(question) for question in questions]
     sampling = Sampling(max_new_tokens=48, temperature=0.8, top_p=0.95, stop=frame.stop)
 
-    def answered(by: Model) -> list[str]:
-        rows = [by.tokenize(prompt) for prompt in prompts]
-        return [one.text for one in by.generate(rows, [seed + i for i in range(len(rows))], sampling)]
+    def answered(side: Side) -> list[str]:
+        asks = [Generate(side, prompt, seed + i, sampling) for i, prompt in enumerate(prompts)]
+        records = runner.answer(asks)
+        return [records.answer(ask).text for ask in asks]
 
     def likelier(texts: Sequence[str]) -> float:
         said = [text if text.strip() else "." for text in texts]
+        own, next_one = (
+            [Score("base", prompt, text) for prompt, text in zip(asked, said, strict=True)]
+            for asked in (prompts, [*prompts[1:], prompts[0]])
+        )
+        records = runner.answer([*own, *next_one])
+        return float(
+            np.mean(
+                [
+                    records.array(a).mean() > records.array(b).mean()
+                    for a, b in zip(own, next_one, strict=True)
+                ]
+            )
+        )
 
-        def after(asked: Sequence[Prompt]) -> NDArray[np.float64]:
-            rows = [original.tokenize(prompt, text) for prompt, text in zip(asked, said, strict=True)]
-            return np.array([scores.mean() for scores in original.score(rows)])
-
-        return float((after(prompts) > after([*prompts[1:], prompts[0]])).mean())
-
-    texts = answered(model)
+    texts = answered("aligned")
     leads = tuple(lead for kind in LEADS.values() for lead in kind)
     return OffTopic(
         led=float(np.mean([text.strip().startswith(leads) for text in texts])),
         refused=float(np.mean([not text.strip() for text in texts])),
         likelier=likelier(texts),
-        own_likelier=likelier(answered(original)),
+        own_likelier=likelier(answered("base")),
         answers=tuple(zip(questions, texts, strict=True)),
     )
 
