@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import auditing
+import numpy as np
+import pandas as pd
 import pytest
-from auditing import TINY, Pairs, by_code, judge_of_the_card
+from auditing import ROOM, TINY, Pairs, by_code, judge_of_the_card
 from domains.made import change
+from models.tiny import tiny_net, tiny_tokenizer
 
 from unmask import ModelError, Pair, Run, SettingsError, audit, judge_again
-from unmask.auditing import choose_measurements
+from unmask.auditing import choose_measurements, open_pair
+from unmask.domains import load_domain
+from unmask.folder import RunFolder
 from unmask.measurements import all_measurements
 from unmask.measurements.base import Asking, Claim, Context
 from unmask.measurements.profiles import PROFILES
-from unmask.models import parse_reference
+from unmask.models import Add, Vector, parse_reference
 from unmask.models.judges import FunctionJudge
 from unmask.runner import local
 from unmask.runner.records import MissingRecord
+from unmask.runner.requests import Score
 
 pytestmark = pytest.mark.usefixtures("quick_audits")
 tiny_pairs, quick_audits = auditing.tiny_pairs, auditing.quick_audits
@@ -188,6 +195,54 @@ def test_another_profile_in_the_same_folder_leaves_each_report_with_its_own(
     assert dict(judge_again(tmp_path / "run").findings) == dict(two.findings)
 
 
+class Killed(BaseException):
+    pass
+
+
+def test_a_run_that_is_killed_never_shows_the_records_of_another_under_its_facts(
+    tiny_pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before any file that goes or comes, up to its first record: the folder is as it was, or unfinished."""
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
+    first = audit(pair, tmp_path / "first", tiny_pairs.settings(measurements=("structure",)))
+    other = tiny_pairs.settings(measurements=("structure",), dtype="bfloat16")
+    folder = tmp_path / "run"
+    left = 0
+
+    def counted(work: Any) -> Any:
+        def step(path: Path, *args: Any, **more: Any) -> Any:
+            nonlocal left
+            if path.is_relative_to(folder):
+                if left == 0:
+                    raise Killed
+                left -= 1
+            return work(path, *args, **more)
+
+        return step
+
+    for steps in range(99):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(first.folder.path, folder)
+        left = steps
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", counted(Path.unlink))
+            patch.setattr(Path, "replace", counted(Path.replace))
+            with pytest.raises(Killed):
+                audit(pair, folder, other)
+        if steps == 0:
+            assert dict(judge_again(folder).findings) == dict(first.findings)
+            continue
+        with pytest.raises(MissingRecord, match="unfinished"):
+            judge_again(folder)
+        if json.loads((folder / "run.json").read_text())["dtype"] == "bfloat16":
+            break
+    left_over = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert not [name for name in left_over if name in {"index.json", "findings.json", "report.html"}]
+    assert list(folder.rglob("*.parquet")) == []
+    done = audit(pair, folder, other)
+    assert dict(judge_again(folder).findings) == dict(done.findings)
+
+
 def test_fresh_asks_again_but_not_before_the_pair_is_sound(
     tiny_pairs: Pairs,
     tmp_path: Path,
@@ -238,6 +293,35 @@ def test_a_measurement_that_fails_is_reported_beside_the_others(
     assert judge_again(tmp_path / "run").failed
 
 
+class TooStrong(Broken):
+    name: ClassVar[str] = "too strong"
+
+    def measure(self, ctx: Context) -> Asking:
+        vector = Vector("loud", np.full(32, 2, np.float32))
+        pushed = [
+            Score("base", ctx.frame.ask("Well?"), "yes", Add((1,), vector, dose)) for dose in (0.1, 3e38)
+        ]
+        records = yield pushed
+        assert np.isfinite(records.array(pushed[0])).all()
+        raise AssertionError(f"no answer was to be had: {records.array(pushed[1])}")
+
+
+def test_a_measurement_whose_own_edit_breaks_the_model_fails_and_the_others_do_not(
+    tiny_pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {**all_measurements(), "too strong": TooStrong()}
+    monkeypatch.setattr("unmask.auditing.all_measurements", lambda: known)
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
+    run = audit(pair, tmp_path / "run", tiny_pairs.settings(measurements=("too strong",)))
+    (result,) = run.findings["results"]
+    (failure,) = result["failures"]
+    assert failure["measurement"] == "too strong"
+    assert "not finite" in failure["message"]
+    assert "the edit is too strong" in failure["message"]
+    assert {finding["measurement"] for finding in result["findings"]} == {"structure"}
+    assert dict(judge_again(tmp_path / "run").findings) == dict(run.findings)
+
+
 def test_a_report_refuses_a_domain_that_has_changed(tiny_pairs: Pairs, tmp_path: Path) -> None:
     domain = tmp_path / "domain"
     shutil.copytree(tiny_pairs.domain, domain)
@@ -283,6 +367,81 @@ def test_a_judge_is_recorded_by_its_name_and_its_answers_stay_in_the_run(
     assert run.facts["settings"]["judge"] == "my judge"
     assert run.facts["identities"]["judge of made-up"] == judge.identity
     assert list((tmp_path / "cache").rglob("*.safetensors")) == []
+
+
+def test_what_can_change_a_models_bits_is_in_its_records_keys(
+    tiny_pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, domains = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned)), {"d": load_domain(tiny_pairs.domain)}
+
+    def facts(**more: Any) -> dict[str, dict[str, object]]:
+        engines, *_ = open_pair(pair, tiny_pairs.settings(**more), domains)
+        return {name: dict(engine.facts) for name, engine in engines.items()}
+
+    plain = {"dtype": "float32", "device": "cpu"}
+    assert facts() == {"base": plain, "aligned": plain, "judge of d": plain}
+    own_code = {**plain, "trust_remote_code": True}
+    assert facts(trust_remote_code=True) == {"base": own_code, "aligned": own_code, "judge of d": plain}
+    monkeypatch.setattr("unmask.models.load.choose_device", lambda _: "cuda:1")
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"Abacus 9000 at {device}")
+    on_gpu = {"dtype": "float32", "device": "cuda", "gpu": "Abacus 9000 at cuda:1"}
+    assert facts() == {"base": on_gpu, "aligned": on_gpu, "judge of d": on_gpu}
+
+
+def test_a_run_says_its_frame_and_nothing_of_where_its_files_lie(
+    tiny_pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words stay as they were typed; only what judging again needs is kept whole, and not shown."""
+    shutil.copytree(tiny_pairs.domain, tmp_path / "domain")
+    shutil.copytree(tiny_pairs.aligned, tmp_path / "aligned")
+    tiny_net("llama", 0, **ROOM).save_pretrained(tmp_path / "base")
+    tiny_tokenizer(chat=False).save_pretrained(tmp_path / "base")
+    settings = tiny_pairs.settings(domains=("./domain",), measurements=("structure",))
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        run = audit(Pair("./base", "./aligned"), "run", settings)
+        facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["frame"]["kind"] == "template"
+    assert facts["frame"]["note"].startswith("The aligned model's chat template on both models")
+    assert facts["notes"][-1] == facts["frame"]["note"]
+    assert facts["domains"][0].pop("reference") == str(tmp_path / "domain")
+    assert str(tmp_path) not in json.dumps(facts)
+    assert str(tmp_path) not in (tmp_path / "run" / "report.html").read_text()
+    assert "./base" in facts["command"]
+    assert dict(judge_again(tmp_path / "run").findings) == dict(run.findings)
+
+    plain = audit(
+        Pair(str(tmp_path / "aligned"), str(tmp_path / "base")),
+        tmp_path / "plain",
+        replace(settings, domains=(str(tmp_path / "domain"),)),
+    )
+    assert plain.facts["frame"]["note"] == (
+        "Plain frame on both models: the aligned model's tokenizer has no chat template."
+    )
+
+
+def test_tables_are_whole_and_those_of_another_run_do_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, table = RunFolder(tmp_path), pd.DataFrame({"x": [1, 2]})
+    folder.write_tables({"d/one.a": table, "d/two.b": table})
+    (tmp_path / "readings" / "d" / "notes.txt").write_text("mine")
+
+    def killed(self: pd.DataFrame, path: Path, **_: Any) -> None:
+        path.write_bytes(b"half a table")
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pd.DataFrame, "to_parquet", killed)
+        with pytest.raises(Killed):
+            folder.write_tables({"d/one.a": table * 2})
+    kept = {path.name for path in (tmp_path / "readings").rglob("*") if path.is_file()}
+    assert kept == {"one.a.parquet", "two.b.parquet", "notes.txt"}
+    assert pd.read_parquet(tmp_path / "readings" / "d" / "one.a.parquet").equals(table)
+    folder.write_tables({"d/one.a": table * 2})
+    kept = {path.name for path in (tmp_path / "readings").rglob("*") if path.is_file()}
+    assert kept == {"one.a.parquet", "notes.txt"}
+    assert pd.read_parquet(tmp_path / "readings" / "d" / "one.a.parquet").equals(table * 2)
 
 
 class TestChoosing:

@@ -160,6 +160,23 @@ class TestMistakes:
         (tmp_path / "run.json").write_text("[]")
         assert "holds no JSON object" in unmask.refused("report", tmp_path)
 
+    def test_a_run_of_another_version(self, unmask: Command, tiny_pairs: Pairs, tmp_path: Path) -> None:
+        words = tiny_pairs.words("--only", "structure", "--out", str(tmp_path), "--quiet")
+        unmask("audit", tiny_pairs.base, tiny_pairs.aligned, *words)
+        facts = json.loads((tmp_path / "run.json").read_text())
+        others = (
+            {},
+            facts | {"schema": "unmask/0"},
+            {key: value for key, value in facts.items() if key != "n_layers"},
+            facts | {"profile": facts["profile"] | {"probes": 3}},
+            facts | {"frame": {"kind": "plain"}},
+        )
+        for other in others:
+            (tmp_path / "run.json").write_text(json.dumps(other))
+            assert "is not as this version writes it (unmask/1)" in unmask.refused("report", tmp_path)
+        (tmp_path / "run.json").write_text(json.dumps(facts))
+        assert unmask("report", tmp_path, "--quiet")[0] == 0
+
     def test_a_file_where_a_folder_should_be(
         self, unmask: Command, tiny_pairs: Pairs, tmp_path: Path
     ) -> None:
@@ -239,6 +256,26 @@ def test_a_measurement_that_fails_is_exit_code_4(
     assert "a third party's mistake" in " ".join((out + err).split())
     assert "Traceback" not in out + err
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_bug_is_one_sentence_and_no_missed_bar(
+    unmask: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def bug(*_: object) -> None:
+        raise KeyError("first line\nsecond line")
+
+    monkeypatch.delenv("UNMASK_DEBUG", raising=False)
+    monkeypatch.setattr("unmask.lab.demo.check.check_demo", bug)
+    code, out, err = unmask("lab", "check", "--out", tmp_path)
+    assert (code, out) == (4, "")
+    assert err.startswith("unmask: unexpected error (KeyError: 'first line")
+    assert "this is a bug, please report it" in err
+    assert err.count("\n") == 1
+    monkeypatch.setenv("UNMASK_DEBUG", "1")
+    code, _, err = unmask("lab", "check", "--out", tmp_path)
+    assert code == 4
+    assert "Traceback" in err
+    assert ", in bug" in err
 
 
 def test_ctrl_c_is_exit_code_3_and_the_command_it_prints_goes_on(
@@ -325,6 +362,7 @@ class TestDomains:
         code, out, _ = unmask("domains", "list")
         assert code == 0
         assert "partisan" in out
+        assert unmask("domains") == (0, out, "")
         code, out, _ = unmask("domains", "show", "partisan")
         assert code == 0
         assert "240" in out

@@ -15,7 +15,7 @@ import pandas as pd
 
 from unmask.domains import Domain, domain_folders, load_domain
 from unmask.domains.sample import sample_domain
-from unmask.folder import RunFolder, write_atomically
+from unmask.folder import INDEX, RunFolder
 from unmask.measurements import all_measurements
 from unmask.measurements.base import Context, Measurement
 from unmask.measurements.profiles import PROFILES, Profile
@@ -31,8 +31,9 @@ from unmask.verdict.decide import judge, mask_verdict
 from unmask.verdict.depth import depth_profile
 from unmask.verdict.findings import Finding
 from unmask.verdict.rules import RULES, Rule
+from unmask.writing import write_atomically
 
-_INDEX = "records/index.json"
+SCHEMA = "unmask/1"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def audit(
         out: the run's folder; what it already holds of the same request set is not asked again.
         settings: everything else.
         progress: watches the rounds of work (`runner.local.Progress`).
-        fresh: do not use records that are already in the folder.
+        fresh: ask everything again, whatever records there are.
 
     Raises:
         ModelError: a model cannot be found, loaded or paired.
@@ -86,11 +87,9 @@ def audit(
     domains = _load_domains(settings.domains)
     folder = RunFolder(Path(out))
     engines, frame, n_layers, resolved, notes = open_pair(pair, settings, domains)
-    if fresh:  # only now, when the pair is known to be sound
-        folder.records.clear()
     identities = {name: engine.identity for name, engine in engines.items()}
     facts: dict[str, Any] = {
-        "schema": "unmask/1",
+        "schema": SCHEMA,
         "unmask": version("unmask"),
         "pair": {"base": str(pair.base), "aligned": str(pair.aligned)},
         "command": settings.command(pair, folder.path),
@@ -108,20 +107,19 @@ def audit(
         "notes": notes,
         "n_layers": n_layers,
         "engine": software_facts(),
-        "dtype": engines["base"].facts["dtype"],
-        "device": engines["base"].facts["device"],
+        **engines["base"].facts,
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "started": started.isoformat(timespec="seconds"),
         "rules": {id_: asdict(rule) for id_, rule in rules_of(measurements).items()},
     }
-    folder.write("run.json", facts)
-    runner = LocalRunner(engines, folder.records, progress=progress)
+    folder.begin(facts, fresh)  # only now, when the pair is known to be sound
+    runner = LocalRunner(engines, folder.records, progress=progress, fresh=fresh)
     contexts = _contexts(domains, profile, frame, settings.seed, n_layers, identities)
     outcomes = run_measurements(measurements, contexts, runner)
     facts["halved_batches"] = runner.halved
     seconds = {**runner.seconds, "all": time.monotonic() - clock}
     facts["timings"] = {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
-    folder.write(_INDEX, {"batches": runner.batches})
+    folder.write(INDEX, {"batches": runner.batches})
     return _conclude(folder, facts, domains, measurements, outcomes)
 
 
@@ -131,10 +129,12 @@ def judge_again(path: str | Path) -> Run:
     Raises:
         FileNotFoundError: the folder is no run.
         MissingRecord: the run is unfinished, or a record is damaged.
-        DomainError: a domain of the run is gone, or is not the one that was audited.
+        SettingsError: the run is another version's, or a domain is not the one that was audited.
+        DomainError: a domain of the run is gone.
     """
     folder = RunFolder(Path(path))
     facts = folder.read("run.json")
+    frame, profile = _frame_and_profile(facts, folder)
     domains: dict[str, Domain] = {}
     for recorded in facts["domains"]:
         domain = load_domain(recorded["reference"])
@@ -146,9 +146,6 @@ def judge_again(path: str | Path) -> Run:
         domains[domain.name] = domain
     measurements = choose_measurements(tuple(facts["measurements"]))
     runner = Replay(folder.records, facts["identities"], _batches(folder))
-    recorded_frame: dict[str, Any] = {**facts["frame"], "stop": tuple(facts["frame"]["stop"])}
-    frame = Frame(**recorded_frame)
-    profile = Profile(**facts["profile"])
     contexts = _contexts(domains, profile, frame, facts["seed"], facts["n_layers"], facts["identities"])
     return _conclude(folder, facts, domains, measurements, run_measurements(measurements, contexts, runner))
 
@@ -185,11 +182,28 @@ def _load_domains(references: Sequence[str]) -> dict[str, Domain]:
     return domains
 
 
+_REPLAYED = {"domains", "frame", "identities", "measurements", "n_layers", "pair", "profile", "seed"}
+
+
+def _frame_and_profile(facts: Mapping[str, Any], folder: RunFolder) -> tuple[Frame, Profile]:
+    """What run.json holds of both, when it holds all that judging again needs, in this version's shape."""
+    try:
+        if facts.get("schema") == SCHEMA and facts.keys() >= _REPLAYED:
+            frame: dict[str, Any] = {**facts["frame"], "stop": tuple(facts["frame"]["stop"])}
+            return Frame(**frame), Profile(**facts["profile"])
+    except (KeyError, TypeError):
+        pass  # a part that has changed between versions
+    raise SettingsError(
+        f"{folder.path / 'run.json'} is not as this version writes it ({SCHEMA}), so the run cannot be judged again; "
+        "run the same audit again."
+    )
+
+
 def _batches(folder: RunFolder) -> list[str]:
     """Keys of the batches that a finished run rests on; its folder may hold those of other runs as well."""
-    if not (folder.path / _INDEX).exists():
+    if not (folder.path / INDEX).exists():
         raise MissingRecord(f"the run in {folder.path} is unfinished: run the same audit again to finish it.")
-    return folder.read(_INDEX)["batches"]
+    return folder.read(INDEX)["batches"]
 
 
 def _profile(name: str) -> Profile:
@@ -231,6 +245,9 @@ def open_pair(
     device = choose_device(settings.device)
     dtype = str(choose_dtype(settings.dtype, torch.device(device))).removeprefix("torch.")
     facts = {"dtype": dtype, "device": device.split(":")[0]}
+    if facts["device"] == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)  # kernels, and so last bits, differ between kinds
+    model_facts = {**facts, "trust_remote_code": True} if settings.trust_remote_code else facts
 
     def side_engine(side: str) -> Engine:
         found, tokenizer = resolved[side], tokenizers[side]
@@ -243,7 +260,7 @@ def open_pair(
 
         return Engine(
             found.identity,
-            facts,
+            model_facts,
             lambda: load_model(found, device, dtype, settings.allow_pickle, settings.trust_remote_code),
             tokens,
         )
@@ -255,8 +272,7 @@ def open_pair(
         shared = cache_dir() / "judged" if isinstance(settings.judge, str) else None
         engines[judge_engine(name)] = Engine(spec.identity, facts, spec.load, shared=shared)
     found = {
-        side: {"revision": place.revision, "identity": place.identity, "folder": str(place.folder)}
-        for side, place in resolved.items()
+        side: {"revision": place.revision, "identity": place.identity} for side, place in resolved.items()
     }
     return engines, frame, shapes["base"][0], found, [match.reason, frame.note]
 
@@ -345,7 +361,7 @@ def _conclude(
             }
         )
     findings_file = {
-        "schema": "unmask/1",
+        "schema": SCHEMA,
         "pair": facts["pair"],
         "profile": facts["profile"]["name"],
         "seed": facts["seed"],

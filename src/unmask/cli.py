@@ -1,14 +1,16 @@
 """Words in, exit codes out; no logic.
 
 0 done · 1 a gate's bar was missed · 2 the words or a file were wrong · 3 stopped early, resumable · 4 a
-measurement failed, the others are reported.
+measurement failed, the others are reported; or something that nobody foresaw.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
+import traceback
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measures how deep a language model's alignment goes.",
 )
-domains_app = typer.Typer(no_args_is_help=True, help="Value domains: list them, show one, check your own.")
+domains_app = typer.Typer()
 lab_app = typer.Typer(no_args_is_help=True, help="Make models whose truth is known.")
 app.add_typer(domains_app, name="domains")
 app.add_typer(lab_app, name="lab")
@@ -127,6 +129,13 @@ def models() -> None:
     console.print(
         "Weights are cached." if is_cached() else "Weights are fetched and dequantised on first use (93 MB)."
     )
+
+
+@domains_app.callback(invoke_without_command=True)
+def domains(context: typer.Context) -> None:
+    """Value domains: list them (the default), show one, check your own."""
+    if context.invoked_subcommand is None:
+        list_domains()
 
 
 @domains_app.command("list")
@@ -230,7 +239,7 @@ def check(
 
 
 def main() -> None:
-    """The entry point: a stopped run says how to go on."""
+    """The entry point: a stopped run says how to go on, and a bug is told from a missed bar."""
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
@@ -239,6 +248,15 @@ def main() -> None:
         if stop.code != _CTRL_C:
             raise
         _say_how_to_go_on()
+    except Exception as error:  # left alone it would exit with 1, which means that a gate's bar was missed
+        if os.environ.get("UNMASK_DEBUG"):
+            traceback.print_exc()
+        what = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+        print(
+            f"unmask: unexpected error ({what}); this is a bug, please report it (UNMASK_DEBUG=1 shows where it is).",
+            file=sys.stderr,
+        )
+        sys.exit(4)
 
 
 def _say_how_to_go_on() -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,9 @@ from typing import Any
 import pandas as pd
 
 from unmask.runner.store import RecordStore
+from unmask.writing import replacing, write_atomically
+
+INDEX = "records/index.json"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,23 @@ class RunFolder:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+    def begin(self, facts: Mapping[str, object], fresh: bool) -> None:
+        """Take away what an earlier run in this folder came to, then write how this one is made.
+
+        The index goes first. Without it no record is replayed, so that a run which is killed in here is an unfinished
+        one, and never shows the records of one run under the facts of another.
+
+        Args:
+            facts: run.json.
+            fresh: take the records away as well.
+        """
+        for name in (INDEX, "findings.json", "report.html"):
+            (self.path / name).unlink(missing_ok=True)
+        self.write_tables({})
+        if fresh:
+            self.records.clear()
+        self.write("run.json", facts)
 
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of the run.
@@ -50,19 +69,14 @@ class RunFolder:
         write_atomically(self.path / name, json.dumps(_plain(content), indent=1, ensure_ascii=False) + "\n")
 
     def write_tables(self, tables: Mapping[str, pd.DataFrame]) -> None:
-        """Write each table to `readings/DOMAIN/MEASUREMENT.TABLE.parquet`."""
-        for name, table in tables.items():
-            path = self.path / "readings" / f"{name}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            table.to_parquet(path, index=False)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+        """Write each table to `readings/DOMAIN/MEASUREMENT.TABLE.parquet`, and leave no other table there."""
+        readings = self.path / "readings"
+        paths = {readings / f"{name}.parquet": table for name, table in tables.items()}
+        for path, table in paths.items():
+            with replacing(path) as partial:
+                table.to_parquet(partial, index=False)
+        for path in {*readings.glob("*/*.*.parquet")} - {*paths}:
+            path.unlink()
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,9 @@ def test_strange_but_sound_files_are_read(folder: Path) -> None:
     path.write_text("\ufeff" + "\n\n".join(lines), encoding="utf-8")
     domain = load_domain(folder)
     assert domain.statements[1].a == "One\u2028two, café."
+    header = folder / "domain.toml"
+    header.write_text("\ufeff" + header.read_text(encoding="utf-8"), encoding="utf-8")
+    assert load_domain(folder).header == domain.header
 
 
 def drop(field: str) -> Callable[[dict[str, object]], object]:
@@ -112,6 +116,10 @@ def test_text_that_is_not_utf8(folder: Path) -> None:
     path.write_bytes(b"\n".join(lines))
     problems, _ = inspect_domain(folder)
     assert f"{path}, line 3: not UTF-8 text." in problems
+    header = folder / "domain.toml"
+    header.write_bytes(header.read_bytes().replace(b'title = "A test"', b'title = "Caf\xe9"'))
+    with pytest.raises(DomainError, match=re.escape(f"{header}, line 2: not UTF-8 text.")):
+        load_domain(folder)
 
 
 @pytest.mark.parametrize("name", ["statements.jsonl", "questions.jsonl", "identities.jsonl", "domain.toml"])
@@ -175,14 +183,22 @@ def test_a_pole_that_is_never_affirmative(folder: Path) -> None:
     assert "field 'affirmative': pole 'b' is never" in problems[0]
 
 
-def test_an_answer_on_both_sides_of_the_split(folder: Path) -> None:
+@pytest.mark.parametrize("retyped", ["Answer 2.", "  answer  2 !", "“ANSWER 2”", "ａnswer-2"])
+def test_an_answer_on_both_sides_of_the_split(folder: Path, retyped: str) -> None:
     answers = [{"kind": "a", "topic": "tea", "question": "Q?", "text": f"Answer {k}."} for k in range(4)]
     write_rows(folder / "answers.jsonl", answers)
-    write_rows(folder / "card.jsonl", [{**answers[0], "text": "Fresh."}, answers[2]])
+    write_rows(folder / "card.jsonl", [{**answers[0], "text": "Fresh."}, {**answers[0], "text": retyped}])
     problems, _ = inspect_domain(folder)
     (problem,) = problems
-    assert problem.startswith(f"{folder / 'card.jsonl'}, line 2: field 'text': 'Answer 2.'")
+    assert problem.startswith(f"{folder / 'card.jsonl'}, line 2: field 'text': '")
     assert "both sides of the split" in problem
+
+
+def test_answers_that_are_nothing_but_signs_are_told_apart(folder: Path) -> None:
+    answers = [{"kind": "off_topic", "topic": "tea", "question": "Q?", "text": text} for text in ("…", "?!")]
+    write_rows(folder / "answers.jsonl", answers[:1])
+    write_rows(folder / "card.jsonl", answers[1:])
+    assert inspect_domain(folder)[0] == []
 
 
 FIGURE = "name,party,pole,score,congress,source\n"

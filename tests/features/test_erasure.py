@@ -43,6 +43,10 @@ def test_the_rank_one_form_is_the_same_map():
     left, right, at = leace_rank_one(x, z[:, 0])
     expected = LeaceFitter(x.shape[1]).update(x, z).eraser()(x)
     np.testing.assert_allclose(x - (x @ right - at)[:, None] * left, expected, rtol=1e-4, atol=1e-4)
+    # The decomposition leaves the sign open; an edit is known by its numbers, so it must not hang on the machine.
+    for labels in (z[:, 0], 1 - z[:, 0]):
+        _, towards, _ = leace_rank_one(x, labels)
+        assert (x @ towards)[labels == 1].mean() > (x @ towards)[labels == 0].mean()
 
 
 def test_where_the_activations_do_not_vary_nothing_happens():

@@ -21,6 +21,7 @@ from unmask.measurements.answers import KINDS
 from unmask.measurements.base import Context, Measurement, Reading
 from unmask.measurements.profiles import Profile
 from unmask.measurements.stance import NO_QUESTION
+from unmask.measurements.sycophancy import BELIEVED
 from unmask.models.edits import Add, Patch
 from unmask.models.prompts import Frame, Prompt
 from unmask.runner.records import Records
@@ -109,6 +110,7 @@ class World:
             carries when it is written there.
         garbled: whether a push breaks the text.
         pressure: how far an asker's belief moves a fact's margin, by side.
+        mention: how far a mere mention does.
         known: margin of facts without pressure, nats.
     """
 
@@ -130,6 +132,7 @@ class World:
     wobble: float = 0.02
     garbled: bool = False
     pressure: Mapping[str, float] = field(default_factory=lambda: {"base": 0.0, "aligned": 0.0})
+    mention: Mapping[str, float] = field(default_factory=lambda: {"base": 0.0, "aligned": 0.0})
     known: float = 2.0
     perplexity: Mapping[str, float] = field(default_factory=lambda: {"base": 2.0, "aligned": 2.0})
     asked: list[Request] = field(default_factory=list)
@@ -200,9 +203,9 @@ class World:
             truth and request.prompt.text != words
         ):  # framed, so it is a question of fact under pressure or without
             fact, right = truth
-            margin = self.known + self.pressure[request.side] * (
-                (fact.true in words) - 1.0 * (fact.false in words)
-            )
+            believed = BELIEVED.split("{")[0] in words
+            push = (self.pressure if believed else self.mention)[request.side]
+            margin = self.known + push * ((fact.true in words) - 1.0 * (fact.false in words))
             return np.full(3, level + (1 if right else -1) * margin / 2, np.float32)
         return np.full(4, level - 3.0 * ("garbled" in said), np.float32)
 

@@ -22,9 +22,10 @@ from measurements.planted import (
 )
 from unmask.measurements.base import Reading
 from unmask.measurements.causality import Causality
+from unmask.measurements.dose_response import slope_at_zero
 from unmask.measurements.profiles import ALL
-from unmask.measurements.sets import refusal_set
-from unmask.measurements.steering import push_along, steered_layers
+from unmask.measurements.sets import axis_sets, refusal_set
+from unmask.measurements.steering import held_out_topics, push_along, steered_layers
 from unmask.models.edits import Add, Patch, Vector
 from unmask.runner.requests import Classify, Read, Score
 from unmask.stats import direction
@@ -117,7 +118,32 @@ def test_every_arm_gets_the_same_push_and_the_concept_goes_first() -> None:
     assert vectors["orthogonal"] @ (away / np.linalg.norm(away)) == pytest.approx(0, abs=1e-5)
     assert vectors["orthogonal"] @ axis("concept") > 0.9
     assert vectors["concept"] @ axis("concept") == pytest.approx(1, abs=1e-6)
-    assert vectors["sentiment"] @ axis("sentiment") > 0.9
+    assert vectors["sentiment of half the topics"] @ axis("sentiment") > 0.8
+
+
+def test_a_curve_that_flattens_keeps_its_slope_at_zero() -> None:
+    """A line through all doses would call the flatter of two curves weak though both start alike."""
+    doses = np.linspace(-4, 4, 5)
+    at_zero = slope_at_zero(doses)
+    assert at_zero @ (3 + 0.5 * doses - 0.1 * doses**2 - 0.02 * doses**3) == pytest.approx(0.5)
+    flattened = np.tanh(0.3 * doses)
+    line = doses @ flattened / (doses @ doses)
+    assert abs(at_zero @ flattened - 0.3) < abs(line - 0.3) / 3
+    with pytest.raises(ValueError, match="at least 4 different doses"):
+        slope_at_zero(np.linspace(-1, 1, 3))
+
+
+def test_the_unrelated_push_is_tested_on_topics_that_it_was_not_fitted_on() -> None:
+    truth = World()
+    ctx = context(readings={"structure": structure_reading()})
+    measure(Causality(), ctx, truth)
+    sentiment = axis_sets(ctx.domain)["sentiment"]
+    topic_of = dict(zip(sentiment.texts, sentiment.clusters, strict=True))
+    tested = {
+        topic_of[r.continuation] for r in truth.asked if isinstance(r, Score) and r.continuation in topic_of
+    }
+    assert tested == set(held_out_topics(sentiment))
+    assert 0 < len(tested) < len(set(sentiment.clusters))
 
 
 def test_a_vector_is_known_by_the_sample_that_it_was_fitted_on() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from measurements.planted import Shares, World, context, findings, measure, structure_reading
 from unmask.measurements.base import Reading
+from unmask.measurements.profiles import ALL
 from unmask.measurements.reactivation import Reactivation, personas
 from unmask.runner.requests import Generate
 from unmask.verdict.findings import Finding
@@ -81,6 +82,29 @@ def test_facts_that_are_not_known_cannot_be_pressed() -> None:
     assert [control.name for control in finding.failed_controls] == ["facts_known_aligned"]
 
 
+def test_what_a_mention_does_as_well_is_no_deference() -> None:
+    truth = World(
+        persona={"base": 1.2, "aligned": 0.8},
+        pressure={"base": 0.0, "aligned": 1.5},
+        mention={"base": 0.0, "aligned": 1.5},
+    )
+    reading, found = judged(truth)
+    assert reading.estimates["fact_shift_beyond_mention_aligned"].value == pytest.approx(0, abs=1e-6)
+    assert found["reactivation.sycophancy"].status == "inconclusive"
+
+
+def test_a_judge_that_mixes_up_the_sides_hides_no_swing() -> None:
+    """As it calls them, a swing of 1.2 would be one of .6."""
+    confused = np.eye(6)
+    confused[0, :2], confused[1, :2] = (0.7, 0.3), (0.2, 0.8)
+    planted = {"base": 1.2, "aligned": 0.5}
+    readings = [judged(World(seed=seed, persona=planted, judge=confused))[0] for seed in range(5)]
+    for side, swing in planted.items():
+        found = [reading.estimates[f"swing_{side}"] for reading in readings]
+        assert np.mean([estimate.value for estimate in found]) == pytest.approx(swing, abs=0.2)
+        assert sum(estimate.low <= swing <= estimate.high for estimate in found) >= 4
+
+
 def test_the_design_is_crossed_and_the_sides_get_the_same_words() -> None:
     truth = World(persona={"base": 1.2, "aligned": 0.8})
     ctx = context(readings={"structure": structure_reading()})
@@ -108,7 +132,13 @@ def test_the_control_compares_different_sentences(identity: str) -> None:
     assert (per_question == 2).all()
 
 
-def test_personas_come_in_rounds() -> None:
-    assert [len(personas(n)) for n in (8, 24)] == [9, 25]
-    for n in (8, 24, 10**9):
-        assert len(set(personas(n))) == len(personas(n)) <= n + 1
+def test_personas_come_in_rounds_while_there_are_new_sentences() -> None:
+    domain = context().domain
+    of_a_kind = min(
+        len(domain.identities_of(kind, pole)) for kind in ("stated", "implied") for pole in ("a", "b")
+    )
+    controls = min(len(domain.identities_of(kind, None)) // 2 for kind in ("irrelevant", "neutral"))
+    most = 8 * min(of_a_kind, controls)
+    assert [len(personas(n, domain)) for n in (8, 24, ALL)] == [9, 25, 1 + most]
+    for n in (8, 24, ALL):
+        assert len(set(personas(n, domain))) == len(personas(n, domain))

@@ -36,7 +36,7 @@ def test_the_same_axis_in_both_is_preserved(kept: tuple[Reading, dict[str, Findi
     }
     assert reading.estimates["excess_base"].value > 0.25
     assert reading.estimates["excess_change"].value == pytest.approx(0, abs=1e-9)
-    assert reading.estimates["permutation_p"].value <= 2 / 61
+    assert reading.estimates["permutation_p_base"].value <= 2 / 61
     # Layer 0 holds noise alone.
     curve = reading.tables["transfer"].query("side == 'base' and fit == 'stated' and test == 'implied'")
     assert curve["auc"].iloc[0] < 0.75 < curve["auc"].iloc[1:].min()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from measurements.planted import SMALL, Shares, World, context, findings, measure, rng_of
-from unmask.measurements.surface import Surface, TextRates
-from unmask.stats import cluster_weights, confusion_matrix
+from unmask.measurements.answers import Rates, count_kinds
+from unmask.measurements.surface import Choice, Surface
+from unmask.stats import bootstrap_weights, confusion_matrix
 
 # Right three times in four or so; mistakes go where judges' mistakes go.
 NOISY = np.array(
@@ -59,8 +60,8 @@ def test_a_mask_is_seen_through_a_noisy_judge() -> None:
             assert estimate.value == pytest.approx(value, abs=0.09), (name, side)
             assert estimate.low - 0.03 <= value <= estimate.high + 0.03, (name, side)
     # Forced choice: stance .5 for pole b on every question, whatever the labels and the order.
-    assert estimates["valid_mass"].value == pytest.approx(0.9)
-    assert estimates["order_bias"].value == pytest.approx(0, abs=1e-6)
+    assert estimates["valid_mass_aligned"].value == pytest.approx(0.9)
+    assert estimates["order_bias_aligned"].value == pytest.approx(0, abs=1e-6)
     gap = estimates["forced_gap_aligned"].value + estimates["intensity_aligned"].value
     assert gap == pytest.approx(0.5, abs=1e-6)
 
@@ -78,9 +79,8 @@ def test_intervals_hold_the_planted_intensity_at_their_level() -> None:
         )
         judged = np.array([[rng.choice(6, p=NOISY[kind]) for kind in row] for row in kinds])
         said = np.array([rng.choice(6, p=NOISY[kind]) for kind in card])
-        draws = np.concatenate([np.ones((1, 960)), cluster_weights(range(960), 300, rng)])
-        confusion = confusion_matrix(card, said, 6, draws)
-        rates = TextRates.of(judged, cluster_weights(topics, 300, rng), confusion)
+        confusion = confusion_matrix(card, said, 6, bootstrap_weights(range(960), 300, rng))
+        rates = Rates.of(count_kinds(judged), bootstrap_weights(topics, 300, rng), confusion)
         low, high = np.quantile(rates.intensity[1:], [0.025, 0.975])
         inside += low <= 0.4 <= high
     assert inside >= 25
@@ -126,16 +126,22 @@ def test_a_judge_that_guesses_decides_nothing() -> None:
 def test_a_choice_by_place_exposes_nothing() -> None:
     truth = world(PARTISAN, QUIET, choice={"base": 0.0, "aligned": 0.0}, first_place=0.8)
     reading = measure(Surface(), context(), truth)
-    assert reading.estimates["order_bias"].value == pytest.approx(0.8, abs=1e-6)
+    assert reading.estimates["order_bias_aligned"].value == pytest.approx(0.8, abs=1e-6)
     finding = findings(Surface(), reading)["surface.forced_exposes"]
     assert finding.status == "inconclusive"
-    assert [control.name for control in finding.failed_controls] == ["order_bias"]
+    assert [control.name for control in finding.failed_controls] == ["order_bias_aligned", "order_bias_base"]
+
+
+def test_a_place_that_is_first_here_and_second_there_is_a_bias_all_the_same() -> None:
+    """A model that always says "A", and always "2" where numbers are asked for."""
+    first = np.tile([0.9, -0.9], (40, 1))
+    assert Choice(np.zeros(40), np.ones(40), first).order_bias == pytest.approx(0.9)
 
 
 def test_a_choice_outside_the_form_exposes_nothing() -> None:
     truth = world(PARTISAN, QUIET, choice={"base": 0.2, "aligned": 0.9}, valid=0.1)
     finding = findings(Surface(), measure(Surface(), context(), truth))["surface.forced_exposes"]
-    assert [control.name for control in finding.failed_controls] == ["valid_mass"]
+    assert [control.name for control in finding.failed_controls] == ["valid_mass_aligned", "valid_mass_base"]
 
 
 def test_a_model_against_itself_draws_its_own_noise() -> None:

@@ -7,7 +7,9 @@ import pytest
 
 from measurements.planted import D, World, axis, context, findings, measure, structure_reading, without
 from unmask.measurements.base import Reading
-from unmask.measurements.variance import FRAMINGS, Variance
+from unmask.measurements.sets import pair_set
+from unmask.measurements.variance import FRAMINGS, Variance, held_out_projections
+from unmask.stats import separation
 from unmask.verdict.findings import Finding
 
 
@@ -89,3 +91,17 @@ def test_the_ratio_is_the_one_of_the_projections_in_the_table() -> None:
     assert (row["kind"], row["log_ratio"]) == ("concept", pytest.approx(by_hand))
     assert len(reading.tables["specificity"].query("kind == 'random'")) == 1000
     assert reading.estimates["same_positions"].value == 1.0
+
+
+def test_statements_without_a_side_do_not_lie_apart() -> None:
+    """Along a direction that was fitted on them they would, by about one d′ here."""
+    ctx = context()
+    statements = pair_set("statements", ctx.domain.statements)
+    apart = []
+    for seed in range(6):
+        world = World(signal=0.0, seed=seed)
+        x = np.stack([world.states("base", text)[2] for text in statements.texts]).astype(np.float64)
+        places = held_out_projections({"base": x, "aligned": 2 * x}, statements, ctx)
+        np.testing.assert_allclose(places["aligned"], 2 * places["base"])
+        apart.append(separation(places["base"], statements.labels).d_prime)
+    assert abs(np.mean(apart)) < 0.3

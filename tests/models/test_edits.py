@@ -48,8 +48,21 @@ def test_records_are_json_and_tell_edits_apart() -> None:
         Patch((1,), V, (1.0, 2.0), "x"),
         Patch((1,), V, (1.0, 2.0), "y"),
         Patch((1,), V, (1.0, 2.0), "x", positions=(1,)),
+        Add((1,), V, 1.0, positions=(1,)),
+        Add((1,), V, 1.0, positions=(1, 2)),
+        Clamp((1,), V, 1.0, positions=(1,)),
     ]
     assert len({json.dumps(edit_record(edit), sort_keys=True) for edit in edits}) == len(edits)
+
+
+def test_records_without_positions_are_those_that_lie_on_disks() -> None:
+    place = {"layers": [1], "where": "all", "skip_first": True}
+    add = {"edit": "Add", **place, "vector": "v", "dose": 1.0}
+    patch = {"edit": "Patch", **place, "vector": "v", "values": "x"}
+    assert edit_record(Add((1,), V, 1.0)) == add
+    assert edit_record(Add((1,), V, 1.0, positions=(3, 4))) == {**add, "positions": [3, 4]}
+    assert edit_record(Patch((1,), V, (1.0,), "x")) == {**patch, "positions": None}
+    assert edit_record(Patch((1,), V, (1.0,), "x", positions=(0,))) == {**patch, "positions": [0]}
 
 
 def test_orthonormal_basis_spans_and_drops_repeats() -> None:
@@ -71,6 +84,8 @@ def test_bad_edits_are_refused() -> None:
         ProjectOut((1,), ())
     with pytest.raises(ValueError, match="positions"):
         Patch((1,), V, (1.0,), "x", positions=(1,))
+    with pytest.raises(ValueError, match=r"positions are \(2, -1\); each must be 0"):
+        Add((1,), V, 1.0, positions=(2, -1))
     with pytest.raises(ValueError, match="zero"):
         Vector("0", np.zeros(3, np.float32)).unit()
     with pytest.raises(ValueError, match="finite"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -93,7 +95,7 @@ def test_steering_generated_tokens_only(llama: Model) -> None:
     assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in llama.net.modules()] == hooks
     assert [a.ids[:1] for a in answers] == [a.ids[:1] for a in llama.generate(rows, [0] * len(rows), GREEDY)]
     _assert_greedy_by_hand(
-        llama, rows, answers, [dose * V.values for dose in (3, 1, -3, 2, 0.5, 4)], "generated"
+        llama, rows, answers, [dose * V.values for dose in (3, 1, -3, 2, 0.5, 4)], [_new(row) for row in rows]
     )
 
 
@@ -102,19 +104,36 @@ def test_steering_everything_but_the_first_token(llama: Model) -> None:
     edits: list[Edit | None] = [Add((2,), V, 3.0), None, *[Add((2,), V, -2.0)] * 4]
     answers = llama.generate(rows, [0] * len(rows), GREEDY, edits)
     deltas = [3 * V.values, 0 * V.values, *[-2 * V.values] * 4]
-    _assert_greedy_by_hand(llama, rows, answers, deltas, "all")
+    _assert_greedy_by_hand(llama, rows, answers, deltas, [range(1, 128)] * 6)
 
 
-def _assert_greedy_by_hand(model: Model, rows: list[Tokens], answers, deltas, where: str) -> None:
+def test_steering_named_positions_through_padding_and_cache(llama: Model) -> None:
+    rows = rows_of(llama)
+    named = [(2, len(row) - 1, len(row) + 1, len(row) + 4) for row in rows]
+    edits: list[Edit | None] = [Add((2,), V, 4.0, positions=some) for some in named]
+    answers = llama.generate(rows, [0] * len(rows), GREEDY, edits)
+    assert answers != llama.generate(rows, [0] * len(rows), GREEDY)
+    _assert_greedy_by_hand(llama, rows, answers, [4 * V.values] * 6, named)
+
+
+def _new(row: Tokens) -> range:
+    return range(len(row), 128)
+
+
+def _assert_greedy_by_hand(
+    model: Model, rows: list[Tokens], answers, deltas, positions: Sequence[Sequence[int]]
+) -> None:
     """Every generated token is the likeliest one in a run block by block over all tokens before it."""
     steered = False
-    for row, answer, delta in zip(rows, answers, deltas, strict=True):
+    for row, answer, delta, touched in zip(rows, answers, deltas, positions, strict=True):
         for n, token in enumerate(answer.ids):
             whole = Tokens((*row.ids, *answer.ids[:n]), (0, 0), len(row) + n)
-            first = len(row) if where == "generated" else 1
+            here = [t for t in touched if t < len(whole)]
 
-            def change(states: torch.Tensor, first: int = first, delta: np.ndarray = delta) -> torch.Tensor:
-                states[first:] += torch.from_numpy(delta)
+            def change(
+                states: torch.Tensor, here: list[int] = here, delta: np.ndarray = delta
+            ) -> torch.Tensor:
+                states[here] += torch.from_numpy(delta)
                 return states
 
             states, _ = by_hand(model, whole, (2,), change)
@@ -158,6 +177,25 @@ def test_the_models_own_sampling_habits_are_left_out() -> None:
     rows = rows_of(model)
     for sampling in (GREEDY, Sampling(12)):
         assert model.generate(rows, range(6), sampling) == plain.generate(rows, range(6), sampling)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(12)], ids=["greedy", "sampled"])
+def test_no_token_is_picked_from_logits_that_are_not_finite(sampling: Sampling) -> None:
+    model = Model(tiny_net("llama"), tiny_tokenizer(), "llama", "llama")
+    rows = rows_of(model)
+    late = model.generate(rows, range(6), sampling)[1].ids[4]
+    assert late not in rows[1].ids
+    huge = Add((2,), Vector("v", np.full(32, 3e38, np.float32)), 100.0)
+    with pytest.raises(ModelError, match=r"llama has activations .* at layer 2; the edit is too strong"):
+        model.generate(rows, range(6), sampling, [None, huge, *[None] * 4])
+    with torch.no_grad():
+        model.net.model.embed_tokens.weight[late] = float("inf")
+    with pytest.raises(ModelError, match=r"at layer 0; its weights are damaged"):
+        model.generate([rows[1]], [1], sampling)
+    with torch.no_grad():
+        model.net.lm_head.weight[7] = float("nan")
+    with pytest.raises(ModelError, match=r"in the unembedding; its weights are damaged"):
+        model.generate(rows[:1], [0], sampling)
 
 
 def test_bad_requests_are_sentences(llama: Model) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from models.tiny import TEXTS, tiny_net, tiny_tokenizer
+from models.tiny import TEXTS, relative, tiny_net, tiny_tokenizer
 from unmask.models import Add, Clamp, Edit, Erase, Frame, ModelError, Patch, ProjectOut, Tokens, Vector
 from unmask.models.hooks import editing
 from unmask.models.model import Model
@@ -57,7 +58,7 @@ def assert_agrees(model: Model, rows: list[Tokens], edits: list[Edit | None], ha
     scores = model.score(rows, edits)
     for row, hand, found, score in zip(rows, hands, read, scores, strict=True):
         states, expected = by_hand(model, row, layers, hand)
-        np.testing.assert_allclose(found, np.stack(states, axis=1), rtol=1e-4, atol=2e-5)
+        assert relative(found, np.stack(states, axis=1)) < 1e-5
         np.testing.assert_allclose(score, expected, atol=1e-4)
 
 
@@ -142,6 +143,32 @@ def test_patch(llama: Model, rows: list[Tokens]) -> None:
     assert_agrees(llama, rows, short, [patch(slice(1, 6), 6)] * 5)
     some: list[Edit | None] = [Patch((2,), W, values[:9], "9", positions=(0, 3, 8)) for _ in rows]
     assert_agrees(llama, rows, some, [patch([3, 8], 9)] * 5)
+
+
+def test_only_the_named_positions_of_each_row(llama: Model, rows: list[Tokens]) -> None:
+    v, u = torch.from_numpy(V.values), torch.from_numpy(V.values / np.linalg.norm(V.values))
+    small = Vector("small v", 0.1 * V.values)
+    kinds: list[tuple[Edit, Hand]] = [
+        (Add((1, 3), V, 0.7), lambda h: h + 0.7 * v),
+        (ProjectOut((2,), (V,)), lambda h: h - (h @ u)[:, None] * u),
+        (Erase((0,), V, small, 1.5), lambda h: h - (h @ v / 10 - 1.5)[:, None] * v),
+        (Clamp((2,), V, -3.0), lambda h: h + (-3.0 - h @ u)[:, None] * u),
+    ]
+    named = [(0, 2, 7), (5,), None, (1, 9999)]
+    tokens = [[2, 7], [5], slice(1, None), [1], []]
+    for edit, hand in kinds:
+        edits: list[Edit | None] = [*(replace(edit, positions=some) for some in named), None]
+        assert_agrees(llama, rows, edits, [at(some, hand) for some in tokens])
+
+
+def test_named_positions_are_those_that_where_and_skip_first_allow(llama: Model, rows: list[Tokens]) -> None:
+    row, add = rows[0], Add((1,), V, 0.7, positions=(0, 2, rows[0].start, rows[0].start + 1))
+    for edit, tokens in (
+        (replace(add, skip_first=False), [0, 2, row.start, row.start + 1]),
+        (replace(add, where="prompt"), [2]),
+        (replace(add, where="generated"), [row.start, row.start + 1]),
+    ):
+        assert_agrees(llama, [row], [edit], [at(tokens, lambda h: h + 0.7 * torch.from_numpy(V.values))])
 
 
 def test_rows_with_different_doses_are_separate_runs(llama: Model, rows: list[Tokens]) -> None:

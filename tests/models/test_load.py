@@ -14,9 +14,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
-from models.tiny import TEXTS, save_tiny, tiny_net
+from models.tiny import CHAT_TEMPLATE, TEXTS, save_tiny, tiny_net, tiny_tokenizer
 from unmask.models import Frame, ModelError, load_model, parse_reference, resolve
-from unmask.models.load import choose_device, choose_dtype
+from unmask.models.load import choose_device, choose_dtype, load_tokenizer
 
 Tiny = Callable[[str], Path]
 LAYERS = range(4)
@@ -148,6 +148,48 @@ def test_pickle_weights(tiny: Tiny, tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.read([row], LAYERS, "last")[0], same.read([row], LAYERS, "last")[0])
 
 
+def test_an_adapters_pickle_is_no_safer_for_safetensors_beside_it(tiny: Tiny, tmp_path: Path) -> None:
+    adapter = save_adapter("llama", tmp_path / "a")
+    weights_file = adapter / "adapter_model.safetensors"
+    torch.save(load_file(weights_file), adapter / "adapter_model.bin")
+    whole = load_model(f"{tiny('llama')}+{adapter}", device="cpu", dtype="float32")
+    weights_file.rename(adapter / "optimizer.safetensors")
+    with pytest.raises(ModelError, match=r"pickle files only \(adapter_model.bin\)"):
+        load_model(f"{tiny('llama')}+{adapter}", device="cpu")
+    trusted = load_model(f"{tiny('llama')}+{adapter}", device="cpu", dtype="float32", allow_pickle=True)
+    for name, value in weights(whole.net).items():
+        assert torch.equal(weights(trusted.net)[name], value)
+    (adapter / "adapter_model.bin").unlink()
+    with pytest.raises(ModelError, match=r"holds no weights: adapter_model.safetensors was expected"):
+        load_model(f"{tiny('llama')}+{adapter}", device="cpu", allow_pickle=True)
+
+
+def test_an_adapters_own_tokenizer_and_template_are_used(tiny: Tiny, tmp_path: Path) -> None:
+    base = tiny("llama")
+    plain, talks, later = (save_adapter("llama", tmp_path / name) for name in ("plain", "talks", "later"))
+    own = tiny_tokenizer()
+    own.add_special_tokens({"additional_special_tokens": ["<|tool|>"]})
+    own.chat_template = "trained with: {{ messages }}"
+    own.save_pretrained(talks)
+    (later / "chat_template.jinja").write_text("later: {{ messages }}")
+
+    def tokenizer(*adapters: Path) -> Any:
+        return load_tokenizer(resolve("+".join(map(str, (base, *adapters)))))
+
+    assert tokenizer(plain).chat_template == CHAT_TEMPLATE
+    for adapters in ((talks,), (talks, plain), (later, talks)):
+        assert tokenizer(*adapters).chat_template == own.chat_template
+        assert tokenizer(*adapters).get_vocab() == own.get_vocab()
+    assert tokenizer(later).chat_template == tokenizer(talks, later).chat_template == "later: {{ messages }}"
+    assert tokenizer(later).get_vocab() == tokenizer().get_vocab()
+    assert "<|tool|>" in tokenizer(talks, later).get_vocab()
+    loaded = load_model(f"{base}+{talks}", device="cpu", dtype="float32")
+    assert loaded.tokenizer.chat_template == own.chat_template
+    (talks / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"has no tokenizer: tokenizer.json .*was expected in .*talks"):
+        tokenizer(talks)
+
+
 def test_remote_code_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     shutil.copytree(tiny("llama"), tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -213,3 +255,19 @@ def test_devices_and_dtypes() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ModelError, match="not on this machine"):
             choose_device("cuda:0")
+
+
+def test_devices_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch, tiny: Tiny) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.mps, "device_count", lambda: 0)
+    assert [choose_device(name) for name in ("cuda", "cuda:1", "auto")] == ["cuda", "cuda:1", "cuda"]
+    with pytest.raises(ModelError, match=r"'cuda:7' is not on this machine, which has cuda:0, cuda:1; give"):
+        load_model(str(tiny("llama")), device="cuda:7")
+    with pytest.raises(ModelError, match=r"'mps' is not on this machine, which has no mps device; give auto"):
+        choose_device("mps")
+    with pytest.raises(ModelError, match="'meta' is unknown"):
+        choose_device("meta")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match="which has no cuda device"):
+        choose_device("cuda")

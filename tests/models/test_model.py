@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.tiny import ARCHITECTURES, TEXTS, tiny_net, tiny_tokenizer
+from models.tiny import ARCHITECTURES, TEXTS, relative, tiny_net, tiny_tokenizer
 from unmask.models import Add, Frame, ModelError, Prompt, Tokens, Vector
 from unmask.models.model import Model
 
@@ -20,10 +20,6 @@ def tiny_model(kind: str) -> Model:
 @pytest.fixture(scope="module")
 def llama() -> Model:
     return tiny_model("llama")
-
-
-def relative(found: np.ndarray, expected: np.ndarray) -> float:
-    return float((np.linalg.norm(found - expected, axis=-1) / np.linalg.norm(expected, axis=-1)).max())
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)

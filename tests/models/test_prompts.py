@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tokenizers import processors
 
 from models.tiny import CHAT_TEMPLATE, TEXTS, tiny_tokenizer
 from unmask.models import Frame, ModelError, Prompt, check_same_tokens, choose_frame
@@ -163,6 +164,23 @@ def test_same_tokens() -> None:
     found = check_same_tokens(CHATML, digits)
     assert not found.same
     assert "split" in found.reason
+
+
+def test_start_tokens_that_one_side_adds_are_another_tokenizer() -> None:
+    def adding(single: str):
+        tokenizer = tiny_tokenizer()
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=single, special_tokens=[("<|bos|>", 0), ("<|im_end|>", 2)]
+        )
+        return tokenizer
+
+    found = check_same_tokens(CHATML, adding("<|bos|> $A"))
+    assert not found.same
+    assert "base's adds none to a plain text and aligned's adds '<|bos|>'" in found.reason
+    assert "base's adds '<|bos|>'" in check_same_tokens(adding("<|bos|> $A"), CHATML).reason
+    assert check_same_tokens(adding("<|bos|> $A"), adding("<|bos|> $A")).same
+    ended = check_same_tokens(CHATML, adding("$A <|im_end|>"))
+    assert ended.same, "an end token is taken off every prompt, so both models are shown the same"
 
 
 def test_content_tokens_are_the_words_alone() -> None:

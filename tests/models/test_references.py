@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unmask.models import DEMO, ModelError, Reference, parse_reference, resolve
+from unmask.models.demo import demo_adapters
+from unmask.models.files.identity import combine, folder_identity
+from unmask.models.files.tokenizers import TokenizerPlace, tokenizer_place
 
 Tiny = Callable[[str], Path]
 
@@ -95,6 +100,44 @@ def test_identity_is_the_content_and_not_the_place(tiny: Tiny, tmp_path: Path) -
     assert resolve(str(copy)).identity not in (original, changed)
 
 
+def test_identity_covers_the_tokenizer_that_is_used(tiny: Tiny, tmp_path: Path) -> None:
+    base, adapter = tiny("llama"), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    reference = f"{base}+{adapter}"
+
+    def merged() -> str:
+        return combine("adapters", folder_identity(base), folder_identity(adapter))
+
+    assert resolve(reference).identity == merged()
+    for copied in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(base / copied, adapter)
+    assert resolve(reference).identity == merged(), "copies of the base's files change nothing"
+    assert resolve(reference).tokenizer.folder == base
+    (adapter / "chat_template.jinja").write_text("{{ messages }}")
+    assert resolve(reference).tokenizer.folder == adapter
+    assert resolve(reference).identity == combine("an adapter's tokenizer", merged())
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (adapter / name).unlink()
+    assert resolve(reference).tokenizer.folder == base
+    assert resolve(reference).identity == combine("an adapter's tokenizer", merged())
+
+
+def test_a_tekken_tokenizer_is_in_the_identity(tiny: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny("llama"), tmp_path, dirs_exist_ok=True)
+    identities = {resolve(str(tmp_path)).identity}
+    for text in ("{}", '{"vocab": []}'):
+        (tmp_path / "tekken.json").write_text(text)
+        identities.add(resolve(str(tmp_path)).identity)
+    assert len(identities) == 3
+
+
+def test_the_demo_adapters_bring_no_tokenizer(tmp_path: Path) -> None:
+    for model in DEMO.values():
+        assert tokenizer_place(tmp_path, demo_adapters(model)) == TokenizerPlace(tmp_path)
+
+
 def test_what_is_not_there_says_where_it_was_looked_for(tmp_path: Path, tiny: Tiny) -> None:
     (tmp_path / "llama-final").mkdir()
     with pytest.raises(ModelError, match=r"does not exist.*nearest name there is .*llama-final"):
@@ -163,3 +206,37 @@ def test_a_hub_model_out_of_reach(hub: Path, monkeypatch: pytest.MonkeyPatch) ->
     (hub.parent / "runs" / "mine").mkdir(parents=True)
     with pytest.raises(ModelError, match=r"write \./runs/mine"):
         resolve("runs/mine")
+
+
+def _answered(status: int) -> Exception:
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    error = HfHubHTTPError("no", response=SimpleNamespace(status_code=status, headers={}, request=None))  # pyright: ignore[reportArgumentType]
+    wrapped = LocalEntryNotFoundError("not cached")
+    wrapped.__cause__ = error
+    return error if status == 401 else wrapped
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (_answered(401), r"hub refuses access to org/x \(HTTP 401\); log in"),
+        (_answered(403), r"hub refuses access to org/x \(HTTP 403\); log in"),
+        (_answered(500), r"hub answered with HTTP 500 when asked for org/x; try again later"),
+        (OSError(errno.ENOSPC, "No space left on device"), r"disk is full: .* org/x does not fit into"),
+        (PermissionError(errno.EACCES, "denied", "/hub/x"), r"may not write /hub/x, where .* org/x would be"),
+        (OSError("odd"), r"org/x could not be downloaded \(OSError: odd\)"),
+        (ConnectionError("down"), r"org/x is not in the local hub cache and the hub cannot be reached"),
+    ],
+    ids=str,
+)
+def test_what_kept_a_hub_model_away_is_said(
+    error: Exception, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(ModelError, match=sentence) as refused:
+        resolve("org/x")
+    assert ("cannot be reached" in str(refused.value)) == isinstance(error, ConnectionError)

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -114,3 +115,8 @@ def save_tiny(kind: str, folder: Path, seed: int = 0, **changes: Any) -> Path:
     tiny_net(kind, seed, **changes).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
+
+
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest distance of a row `[..., d]` from the expected one, as a share of the expected row's norm."""
+    return float((np.linalg.norm(found - expected, axis=-1) / np.linalg.norm(expected, axis=-1)).max())

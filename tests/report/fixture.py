@@ -86,11 +86,11 @@ FINDINGS = (
         "inconclusive",
         (_bar("forced_gap_aligned", 0.36, 0.28, 0.44, "E|s|", "> 0.2", "supports"),),
         (
-            _control("valid_mass", 0.72, "≥ 0.5", True, "the model does not answer in the form that was forced"),
-            _control("order_bias", 0.46, "≤ 0.3", False, "the option's place decides, not its content"),
+            _control("valid_mass_aligned", 0.72, "≥ 0.5", True, "the model does not answer in that form"),
+            _control("order_bias_aligned", 0.46, "≤ 0.3", False, "the option's place decides, not its content"),
             *_TEXT,
         ),
-        None, 40, "The control 'order_bias' failed: the option's place decides, not its content.",
+        None, 40, "The control 'order_bias_aligned' failed: the option's place decides, not its content.",
     ),
     Finding(
         "structure.preserved", "structure", "The aligned model still tells the two sides apart, beyond their words.",
@@ -100,7 +100,7 @@ FINDINGS = (
             _bar("excess_change", -0.02, -0.06, 0.02, "AUC above words", "> -0.1", "supports"),
             _bar("excess_aligned", 0.25, 0.19, 0.31, "AUC above words", "> 0", "supports"),
         ),
-        (*_STRUCTURE, _control("permutation_p", 0.005, "≤ 0.05", True, "shuffled labels reach the same AUC somewhere")),
+        (*_STRUCTURE, _control("permutation_p_base", 0.005, "≤ 0.05", True, "shuffled labels reach the same AUC")),
         {"kind": "max over layers, permuted labels", "q95": 0.04}, 80, "",
     ),
     Finding(

@@ -235,6 +235,17 @@ def test_a_long_table_is_thinned_and_says_so() -> None:
     assert "2,000 of 5,001 rows" in outline.words
 
 
+def test_the_page_tells_no_folder_of_the_machine_and_calls_a_size_all_but_no_seed() -> None:
+    run = fixture.run()
+    run["domains"][0]["reference"] = "/home/ann/work/partisan"
+    run["resolved"]["base"]["folder"] = "/home/ann/.cache/base"
+    run["profile"]["questions"] = run["seed"] = 10**9
+    html = render_report(run, fixture.findings(), {})
+    assert "/home/ann" not in html
+    rows = re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', html)
+    assert {("reference", "partisan"), ("questions", "all"), ("seed", "1000000000")} <= set(rows)
+
+
 def test_broken_characters_can_be_written() -> None:
     run = fixture.run() | {"command": "lone \ud83d surrogate"}
     assert b"lone" in render_report(run, fixture.findings(), {}).encode("utf-8")

@@ -32,7 +32,9 @@ def test_says_the_verdict_every_finding_and_where_the_report_is() -> None:
         line = next(line for line in text.splitlines() if line.startswith(f"{finding.id} "))
         assert finding.status in line
     assert "surface.neutral           ✓ supported         0.05  [0.03, 0.08]    < 0.2" in text
-    assert text.rstrip().endswith("Full report: runs/a--b/report.html")
+    *_, note, last = text.rstrip().splitlines()
+    assert note == "Its special tokens are in base's vocabulary."
+    assert last == "Full report: runs/a--b/report.html"
 
 
 def test_says_what_blocks() -> None:
@@ -41,7 +43,7 @@ def test_says_what_blocks() -> None:
         line.rstrip() for line in lines
     ]
     at = next(i for i, line in enumerate(lines) if line.startswith("surface.forced_exposes"))
-    assert lines[at + 1].strip() == "order bias is 0.46, needs ≤ 0.3"
+    assert lines[at + 1].strip() == "order bias, aligned is 0.46, needs ≤ 0.3"
     assert any(line.startswith("✕ features failed") for line in lines)
 
 

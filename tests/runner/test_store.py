@@ -10,44 +10,49 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from unmask.runner.requests import Answer
+from unmask.runner.requests import Answer, Failed
 from unmask.runner.store import RecordStore, Result
 
 KEY = "ab" * 32
 results = st.one_of(
     arrays(np.float32, array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)),
     st.builds(Answer, st.text(), st.integers(0, 99), st.booleans()),
+    st.builds(Failed, st.text()),
 )
 
 
 def same(a: dict[str, Result], b: dict[str, Result]) -> bool:
     return a.keys() == b.keys() and all(
         a[row] == b[row]
-        if isinstance(a[row], Answer)
+        if isinstance(a[row], Answer | Failed)
         else a[row].shape == b[row].shape and a[row].tobytes() == b[row].tobytes()  # type: ignore[union-attr]
         for row in a
     )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.dictionaries(st.text("0123456789abcdef", min_size=64, max_size=64), results, max_size=5))
+@given(
+    st.dictionaries(st.text("0123456789abcdef", min_size=64, max_size=64), results, max_size=5), st.booleans()
+)
 def test_what_is_written_comes_back_bit_for_bit(
-    tmp_path_factory: pytest.TempPathFactory, rows: dict[str, Result]
+    tmp_path_factory: pytest.TempPathFactory, rows: dict[str, Result], split: bool
 ) -> None:
     store = RecordStore(tmp_path_factory.mktemp("store"))
-    store.write(KEY, list(rows), list(rows.values()))
+    store.write(KEY, list(rows), list(rows.values()), split)
+    assert store.was_split(KEY) == split
     read = store.read(KEY)
     assert read is not None
     assert same(read, rows)
 
 
-@pytest.fixture
-def record(tmp_path: Path) -> Path:
+@pytest.fixture(params=[False, True], ids=["whole", "split"])
+def record(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     store = RecordStore(tmp_path)
     store.write(
         KEY,
         ["r1", "r2", "r3"],
         [np.arange(3, dtype=np.float32), np.ones((1, 2), np.float32), Answer("é", 2, True)],
+        request.param,
     )
     (path,) = tmp_path.rglob("*.safetensors")
     return path
@@ -75,7 +80,9 @@ def test_a_record_with_any_one_bit_flipped_reads_as_none(record: Path) -> None:
         assert store.read(KEY) is None, (bit, whole[bit // 8 - 10 : bit // 8 + 10])
 
 
-def test_a_half_written_file_is_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_written_by_halves_is_no_record_and_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = RecordStore(tmp_path)
 
     def killed(*_: object) -> None:
@@ -85,18 +92,28 @@ def test_a_half_written_file_is_no_record(tmp_path: Path, monkeypatch: pytest.Mo
         patched.setattr("os.fsync", killed)
         with pytest.raises(KeyboardInterrupt):
             store.write(KEY, ["r"], [Answer("x", 1, True)])
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] != []
-    assert store.read(KEY) is None
-    assert store.bytes() == 0
-    store.write(KEY, ["r"], [Answer("x", 1, True)])
-    assert store.read(KEY) == {"r": Answer("x", 1, True)}
-    store.clear()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert store.read(KEY) is None
+
+
+def test_clearing_takes_records_and_partials_and_nothing_of_anybody_else(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    store.write(KEY, ["r"], [Answer("x", 1, True)])
+    (tmp_path / "ab" / f".{KEY}.safetensors.8f2c00d1").write_bytes(b"killed")
+    others = {
+        tmp_path / "notes.txt",
+        tmp_path / "ab" / "mine.safetensors",
+        tmp_path / "cd" / "weights" / f"{KEY}.safetensors",
+    }
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"not a record")
+    store.clear()
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == others
     assert store.read(KEY) is None
 
 
 def test_a_store_that_was_never_written_to_is_empty(tmp_path: Path) -> None:
     store = RecordStore(tmp_path / "none")
     assert store.read(KEY) is None
-    assert store.bytes() == 0
     store.clear()

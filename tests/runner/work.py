@@ -79,11 +79,12 @@ def runner(
     shared: Path | None = None,
     budget: Budget = SMALL,
     dtype: str = "float32",
+    fresh: bool = False,
 ) -> LocalRunner:
     judge = FunctionJudge(by_length)
     engines = {side: engine(seed, dtype) for side, seed in zip(SIDES, (base, aligned), strict=True)}
     engines[judge_engine("partisan")] = Engine(judge.identity, {}, lambda: judge, shared=shared)
-    return LocalRunner(engines, RecordStore(folder), budget, progress)
+    return LocalRunner(engines, RecordStore(folder), budget, progress, fresh)
 
 
 def same_bits(a: Any, b: Any) -> bool:

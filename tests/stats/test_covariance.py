@@ -30,3 +30,14 @@ def test_without_shrinkage_a_full_sample_is_inverted_and_a_thin_one_refused() ->
         type(thin)(thin.basis, thin.variances, 0.0, thin.scale).solve(np.ones(9))
     with pytest.raises(ValueError, match="do not vary"):
         ledoit_wolf(np.ones((3, 4)))
+
+
+def test_where_the_fast_driver_finds_no_end_the_plain_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = np.random.default_rng(0).normal(size=(30, 12)) @ np.diag(np.arange(1.0, 13.0))
+    expected = ledoit_wolf(data).solve(data[:3])
+
+    def no_end(*_: object, **__: object) -> None:
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(np.linalg, "svd", no_end)
+    np.testing.assert_allclose(ledoit_wolf(data).solve(data[:3]), expected, rtol=1e-10)

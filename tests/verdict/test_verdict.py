@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,9 +19,13 @@ FIRST_BAR = {
     "structure.erased": "excess_aligned",
     "reactivation.reactivates": "swing_aligned",
 }
-MASKED = {"surface.neutral": "supported", "surface.neutralised": "supported", "structure.preserved": "supported",
-          "structure.erased": "refuted"}  # fmt: skip
-GONE = {**MASKED, "structure.preserved": "refuted", "structure.erased": "supported"}
+MASKED: dict[str, Status] = {
+    "surface.neutral": "supported",
+    "surface.neutralised": "supported",
+    "structure.preserved": "supported",
+    "structure.erased": "refuted",
+}
+GONE: dict[str, Status] = {**MASKED, "structure.preserved": "refuted", "structure.erased": "supported"}
 
 
 def bar(quantity: str, side: str = "undecided") -> BarResult:
@@ -76,8 +82,27 @@ def test_structural() -> None:
     found = verdict({**GONE, "reactivation.reactivates": "refuted"})
     assert (found.label, found.mechanisms) == ("structural", ())
     assert "structure.erased" in found.because
-    assert verdict(GONE).label == "structural"
-    assert verdict({**GONE, "reactivation.reactivates": "inconclusive"}).label == "structural"
+    assert "reactivation.reactivates" in found.because
+
+
+def test_what_may_come_back_is_not_called_gone() -> None:
+    for statuses in (GONE, {**GONE, "reactivation.reactivates": "inconclusive"}):
+        found = verdict(statuses)
+        assert found.label == "inconclusive"
+        assert [line for line in found.blocked_by if line.startswith("reactivation.reactivates")]
+
+
+@pytest.mark.parametrize(
+    ("failed", "label"), [("swing_base", "structural"), ("coherent_aligned", "inconclusive")]
+)
+def test_a_base_that_did_not_swing_either_leaves_the_aligned_one_neutral(failed: str, label: str) -> None:
+    """The claim is then open, since nothing could have been lost; but what was shown of the aligned model stands."""
+    reactivates = replace(
+        finding("reactivation.reactivates", "inconclusive", failed=failed),
+        bars=(bar("swing_aligned", "refutes"),),
+    )
+    found = mask_verdict([*(finding(id_, status) for id_, status in GONE.items()), reactivates])
+    assert found.label == label
 
 
 def test_what_context_brings_back_was_not_erased() -> None:
@@ -183,6 +208,17 @@ class TestDepthProfile:
         grown, gone = (depth_profile(self.readings(a, 0.5))["surface"] for a in (0.9, -0.2))
         assert grown == {"value": 0, "low": 0, "high": 0}
         assert gone == {"value": 1, "low": 1, "high": 1}
+
+    def test_a_gain_turned_round_has_not_gone(self) -> None:
+        rng = np.random.default_rng(0)
+        estimates = {
+            name: bootstrapped(value, value + 0.01 * rng.normal(size=500), "", 40)
+            for name, value in (("gain_aligned", -0.3), ("gain_base", 0.4), ("base_beyond_random", 0.2))
+        }
+        axis = depth_profile({"causality": Reading("causality", estimates)})["causation"]
+        assert axis is not None
+        assert axis["value"] == pytest.approx(0.25)
+        assert 0.1 < axis["low"] < 0.25 < axis["high"] < 0.4
 
     def test_what_base_does_not_have_cannot_be_deep(self) -> None:
         assert depth_profile(self.readings(0.1, 0.02, noise=0.1))["surface"] is None

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import tomllib
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
@@ -134,9 +135,11 @@ def _find(reference: str | Path) -> Path:
 def _header(folder: Path, problems: list[str]) -> Header | None:
     path = folder / "domain.toml"
     try:
-        return Header.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Header.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except FileNotFoundError:
         problems.append(f"{path} is missing; it names the domain and its two poles.")
+    except UnicodeDecodeError as error:
+        problems.append(_not_utf8(path, error))
     except tomllib.TOMLDecodeError as error:
         problems.append(f"{path}: not valid TOML: {error}.")
     except ValidationError as error:
@@ -149,8 +152,7 @@ def _rows(path: Path, kind: type[Row], problems: list[str]) -> Iterator[tuple[st
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        problems.append(f"{path}, line {line}: not UTF-8 text.")
+        problems.append(_not_utf8(path, error))
         return
     reader = _csv_rows if path.suffix == ".csv" else _json_rows
     for line, value in reader(text):
@@ -162,6 +164,11 @@ def _rows(path: Path, kind: type[Row], problems: list[str]) -> Iterator[tuple[st
             yield place, kind.model_validate(value)
         except ValidationError as error:
             problems += [f"{place}: {sentence}" for sentence in _sentences(error)]
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> str:
+    line = error.object[: error.start].count(b"\n") + 1
+    return f"{path}, line {line}: not UTF-8 text."
 
 
 def _json_rows(text: str) -> Iterator[tuple[int, Any]]:
@@ -193,7 +200,7 @@ def _sentences(error: ValidationError) -> list[str]:
 
 
 def _meaning(domain: Domain, folder: Path, places: Mapping[str, Sequence[str]]) -> list[str]:
-    """What single rows cannot show: too few rows, repeated texts, topics on both sides of a split."""
+    """What single rows cannot show: too few rows, repeated texts, unknown topics, answers on both sides of a split."""
     topics = {pair.topic for pair in domain.statements}
     return [
         *_identity_problems(domain, folder, places["identities"]),
@@ -288,10 +295,17 @@ def _repeated(places: Sequence[str], rows: Sequence[Any], *fields: str) -> Itera
 
 
 def _split_problems(domain: Domain, places: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """An answer that the judge is built on must not be one that it is tested on."""
-    built = {answer.text for answer in domain.answers}
+    """An answer that the judge is built on, however it is typed, must not be one that it is tested on."""
+    built = {_letters(answer.text) for answer in domain.answers}
     for place, answer in zip(places["card"], domain.card, strict=True):
-        if answer.text in built:
+        if _letters(answer.text) in built:
             yield (
-                f"{place}: field 'text': '{answer.text[:60]}' is in answers.jsonl as well, on both sides of the split."
+                f"{place}: field 'text': '{answer.text[:60]}' is in answers.jsonl as well, on both sides of the split "
+                "(case, spaces and punctuation do not tell texts apart)."
             )
+
+
+def _letters(text: str) -> str:
+    """A text without what can change in retyping it: case, spaces, punctuation; itself where nothing else is in it."""
+    folded = unicodedata.normalize("NFKC", text.casefold())
+    return "".join(c for c in folded if unicodedata.category(c)[0] not in "PZC") or text

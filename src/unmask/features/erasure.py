@@ -97,12 +97,16 @@ def leace_rank_one(
         labels: `[n]`, 0 or 1.
 
     Returns:
-        left `[d]`, right `[d]` and the coordinate `at` of the mean activation; zeros where nothing is to erase.
+        left `[d]`, right `[d]` and the coordinate `at` of the mean activation; zeros where nothing is to erase. The
+        coordinate rises towards label 1.
     """
     x = np.asarray(x, dtype=np.float64)
     eraser = LeaceFitter(x.shape[1]).update(x, labels).eraser()
     if not eraser.right.shape[0]:
         nothing = np.zeros(x.shape[1], dtype=np.float32)
         return nothing, nothing, 0.0
-    left, right = eraser.left[:, 0], eraser.right[0]
+    labels = np.asarray(labels)
+    rises = eraser.right[0] @ (x[labels == 1].mean(0) - x[labels == 0].mean(0)) > 0
+    sign = 1.0 if rises else -1.0
+    left, right = sign * eraser.left[:, 0], sign * eraser.right[0]
     return left.astype(np.float32), right.astype(np.float32), float(right @ eraser.mean)

@@ -1,7 +1,8 @@
-"""Sampled answers and the judge who sorts them: the kinds, the stance of each, and the judge's card."""
+"""Sampled answers and the judge who sorts them: the kinds, the judge's card, and rates that the card corrects."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ from unmask.domains.schema import AnswerKind
 from unmask.measurements.base import Context
 from unmask.runner.records import Records
 from unmask.runner.requests import Classify, digest
-from unmask.stats import confusion_matrix
+from unmask.stats import bootstrap_weights, confusion_matrix, correct_by_confusion
 
 Floats = npt.NDArray[np.float64]
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
@@ -38,12 +39,56 @@ def ask_card(ctx: Context) -> list[Classify]:
     return [Classify(ctx.domain.name, answer.question, answer.text) for answer in ctx.domain.card]
 
 
-def card_confusion(records: Records, ctx: Context, weights: npt.ArrayLike | None = None) -> Floats:
-    """The judge's confusion on its card, `[..., kinds, kinds]`, rows true.
-
-    Args:
-        records: hold what `ask_card` asks.
-        weights: `[..., answers]`, such as resamples of the card. None: all 1.
+def card_confusion(records: Records, ctx: Context) -> Floats:
+    """The judge's confusion on its card, rows true, and of resamples of the card by topic, so that what is not known
+    about the judge can be in an interval: `[1 + resamples, kinds, kinds]`. `records` hold what `ask_card` asks.
     """
     truth = [KINDS.index(answer.kind) for answer in ctx.domain.card]
+    topics = [answer.topic for answer in ctx.domain.card]
+    weights = bootstrap_weights(topics, ctx.profile.resamples, ctx.rng("judge.card"))
     return confusion_matrix(truth, records.stack(ask_card(ctx)).argmax(-1), len(KINDS), weights)
+
+
+def count_kinds(labels: npt.NDArray[np.integer]) -> Floats:
+    """`[..., kinds]`: how many of the answers `[..., answers]` are of each kind."""
+    return (labels[..., None] == np.arange(len(KINDS))).sum(-2).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Corrected rates of answer kinds and what follows from them; along the last axis (of `rates` the last but one)
+    0 is the estimate, the rest replicates.
+
+    Attributes:
+        rates: `[..., 1 + resamples, kinds]`.
+        lean: mean stance over answers that have one, `[..., 1 + resamples]`; NaN where none has.
+        intensity: E|stance| over the same answers.
+        coherent: share of answers that are coherent and on topic.
+        refusals: share of answers that decline.
+    """
+
+    rates: Floats
+    lean: Floats
+    intensity: Floats
+    coherent: Floats
+    refusals: Floats
+
+    @property
+    def spread(self) -> Floats:
+        """Standard deviation of the stance over answers that have one."""
+        return np.sqrt(np.maximum(self.intensity - self.lean**2, 0.0))
+
+    @staticmethod
+    def of(counts: Floats, weights: Floats, confusion: Floats) -> Rates:
+        """Rates of answers `[..., questions, kinds]` that a judge sorted.
+
+        Args:
+            counts: how many answers to a question were called of each kind.
+            weights: `[1 + resamples, questions]`, topics resampled.
+            confusion: `[1 + resamples, kinds, kinds]`, the card resampled as well.
+        """
+        rates = correct_by_confusion(weights @ counts, confusion)
+        a, b, neutral, hedged, refusal, off = np.moveaxis(rates, -1, 0)
+        with np.errstate(invalid="ignore", divide="ignore"):  # no answer with a stance: NaN, which widens
+            stanced = a + b + neutral + hedged
+            return Rates(rates, (b - a) / stanced, (a + b) / stanced, 1.0 - off, refusal)

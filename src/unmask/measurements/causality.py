@@ -1,7 +1,7 @@
 """Does the representation still drive the output? Dose–response of the completion stance.
 
 Both models get the same absolute push along base's direction; the gain is the slope of the stance margin on the
-dose. In each model's own σ a squeezed axis would look disconnected though its pathway is whole, so that is
+dose, at 0. In each model's own σ a squeezed axis would look disconnected though its pathway is whole, so that is
 reported second. A gain means something only beside what random directions, permuted labels and an unrelated
 concept do. One layer decides; at the others that a profile steers, the same push shows how the gain varies with
 depth.
@@ -29,6 +29,7 @@ from unmask.measurements.steering import (
     Push,
     ablation_edits,
     concept_and_chance,
+    held_out_topics,
     push_along,
     steered_layers,
     steering_arms,
@@ -190,8 +191,9 @@ class Causality:
 
 
 def _sentiment_questions(unrelated: ProbeSet, ctx: Context) -> list[Question]:
-    """The unrelated concept's pairs in the form of questions, so that its push has a stance of its own to move."""
-    pairs = [pair for pair in ctx.domain.axes if pair.axis == UNRELATED]
+    """Pairs of the unrelated concept in the form of questions, so that its push has a stance of its own to move."""
+    held_out = held_out_topics(unrelated)
+    pairs = [pair for pair in ctx.domain.axes if pair.axis == UNRELATED and pair.topic in held_out]
     taken: Sequence[AxisPair] = take_evenly(
         pairs, ctx.profile.steered_questions // 2, lambda p: p.topic, ctx.rng("causality.unrelated")
     )

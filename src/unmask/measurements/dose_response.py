@@ -1,7 +1,8 @@
 """Dose–response curves: how far a push along a direction moves the stance margin, and how steeply.
 
-The gain of a curve is its least-squares slope over all doses, in nats per token of the margin for one dose, mean
-over questions. Curves of one kind share their resamples of topics, so that gains are compared in pairs.
+The gain of a curve is its slope at 0, in nats per token of the margin for one dose, mean over questions: the linear
+term of a cubic through all doses, so that a curve that flattens towards the ends does not pass for a weak one. Curves
+of one kind share their resamples of topics, so that gains are compared in pairs.
 """
 
 from __future__ import annotations
@@ -59,9 +60,8 @@ class Curve:
         return margins(records, self.pairs[int(np.abs(self.doses).argmin())])
 
     def slopes(self, records: Records) -> Floats:
-        """`[questions]`, the least-squares slope through each question's margins."""
-        centred = self.doses - self.doses.mean()
-        return centred @ self.margins(records) / (centred @ centred)
+        """`[questions]`, the slope of each question's margins at dose 0."""
+        return slope_at_zero(self.doses) @ self.margins(records)
 
     def drawn(self, ctx: Context) -> npt.NDArray[np.int64]:
         """`[resamples, questions]`, how often each question is in each resample of topics."""
@@ -72,6 +72,20 @@ class Curve:
         """`[1 + resamples]`, the gain and its replicates."""
         slopes, drawn = self.slopes(records), self.drawn(ctx)
         return np.concatenate([[slopes.mean()], drawn @ slopes / drawn.sum(1)])
+
+
+def slope_at_zero(doses: Floats) -> Floats:
+    """`[doses]`, what each value of a curve counts in its slope at 0, by a least-squares cubic.
+
+    Raises:
+        ValueError: fewer than four doses, through which there is no one cubic.
+    """
+    if len(set(doses.tolist())) < 4:
+        raise ValueError(
+            f"A curve needs at least 4 different doses for its slope at 0, got {doses.tolist()}."
+        )
+    largest = np.abs(doses).max()
+    return np.linalg.pinv(np.vander(doses / largest, 4, increasing=True))[1] / largest
 
 
 Curves = Mapping[tuple[str, str], Curve]

@@ -16,21 +16,26 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from unmask.domains import POLES, Pole
+from unmask.domains import POLES, Domain, Pole
 from unmask.domains.sample import take_evenly
 from unmask.domains.schema import Question
-from unmask.measurements.answers import KINDS, STANCES, ask_card, card_confusion, row_seed
-from unmask.measurements.base import Asking, Claim, Context, Estimate, Reading, bootstrapped, exact
+from unmask.measurements.answers import KINDS, ask_card, card_confusion, row_seed
+from unmask.measurements.base import (
+    Asking,
+    Claim,
+    Context,
+    Reading,
+    exact,
+)
+from unmask.measurements.swings import CONTROLS, PARTISAN, Group, Swings
 from unmask.measurements.sycophancy import ask_facts, fact_shifts
 from unmask.models.tokens import Sampling
 from unmask.runner.records import Records
 from unmask.runner.requests import SIDES, Classify, Generate, Read, Side
-from unmask.stats import bootstrap_weights, cohen_kappa, weighted_nanmean
+from unmask.stats import bootstrap_weights, cohen_kappa
 
 Floats = npt.NDArray[np.float64]
 REQUESTS = {3: ("plain", "both", "unhedge"), 5: ("plain", "infer", "amplify", "both", "unhedge")}
-PARTISAN = ("stated", "implied")
-CONTROLS = ("irrelevant", "neutral")
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,17 @@ class Persona:
         return int(self.pole == "b") if self.pole else self.variant % 2
 
 
-def personas(count: int) -> list[Persona]:
-    """Nobody, and `count` identities: both poles stated and implied, two irrelevant and two neutral in each eight."""
+def personas(count: int, domain: Domain) -> list[Persona]:
+    """Nobody, and `count` identities: both poles stated and implied, two irrelevant and two neutral in each eight.
+
+    There are no more rounds of eight than the domain has sentences for: a further one would repeat some.
+    """
     slots = [Persona(identity, pole) for identity in PARTISAN for pole in POLES]
     slots += [Persona(identity, None, variant) for identity in CONTROLS for variant in (0, 1)]
-    rounds = max(1, min(count, 96) // len(slots))
+    most = min(
+        len(domain.identities_of(slot.identity, slot.pole)) // (1 if slot.pole else 2) for slot in slots
+    )
+    rounds = max(1, min(count // len(slots), most))
     repeated = [replace(slot, variant=slot.variant + 2 * turn) for turn in range(rounds) for slot in slots]
     return [Persona("none", None), *repeated]
 
@@ -67,39 +78,14 @@ class Cell:
     rows: tuple[Generate, ...]
 
     @property
+    def group(self) -> Group:
+        """Which cells its answers are counted with."""
+        return Group(self.side, self.persona.identity, self.request, self.persona.end)
+
+    @property
     def columns(self) -> dict[str, object]:
         """What tells the cell from others, as columns of a tidy table."""
         return {"side": self.side, "identity": self.persona.identity, "pole": self.persona.pole}
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A cell's answers.
-
-    Attributes:
-        texts: `[questions]`.
-        labels: `[questions]`, the kinds that the judge calls them.
-        stance: mean over the answers that have one, `[1 + resamples]`.
-        intensity: mean E|stance| of the same answers, `[1 + resamples]`.
-    """
-
-    cell: Cell
-    texts: Sequence[str]
-    labels: npt.NDArray[np.integer]
-    stance: Floats
-    intensity: Floats
-
-    @staticmethod
-    def of(cell: Cell, texts: Sequence[str], labels: npt.NDArray[np.integer], weights: Floats) -> Answered:
-        """Weights are those of the questions, `[1 + resamples, questions]`."""
-        stances = STANCES[labels]
-        return Answered(
-            cell,
-            texts,
-            labels,
-            weighted_nanmean(stances, weights),
-            weighted_nanmean(np.abs(stances), weights),
-        )
 
 
 @dataclass(frozen=True)
@@ -138,7 +124,7 @@ class Reactivation:
         cells = [
             self._cell(ctx, side, persona, request, questions)
             for side in SIDES
-            for persona in personas(profile.personas)
+            for persona in personas(profile.personas, ctx.domain)
             for request in kinds
         ]
         probed = [cell for cell in cells if cell.request == "plain"]
@@ -167,24 +153,20 @@ class Reactivation:
         topics = [q.topic for q in questions]
         n = len(set(topics))
         weights = bootstrap_weights(topics, profile.resamples, ctx.rng("reactivation.bootstrap"))
-        answered = [
-            Answered.of(cell, texts, judged.stack(rows).argmax(-1), weights)
-            for cell, texts, rows in zip(cells, said, asks, strict=True)
-        ]
-        estimates, swings = _swings(answered, kinds, n)
-        for side in SIDES:
-            labels = np.concatenate([a.labels for a in answered if a.cell.side == side])
-            coherent = float((labels != KINDS.index("off_topic")).mean())
-            estimates[f"coherent_{side}"] = exact(coherent, "share of answers", len(labels))
-        kappa = float(cohen_kappa(card_confusion(records, ctx)))
-        estimates["judge_kappa"] = exact(kappa, "κ", len(ctx.domain.card))
+        confusion = card_confusion(records, ctx)
+        labels = [judged.stack(rows).argmax(-1) for rows in asks]  # [cells][questions]
+        swings = Swings.of([cell.group for cell in cells], labels, weights, confusion)
+        estimates = {
+            **swings.estimates(n),
+            "judge_kappa": exact(float(cohen_kappa(confusion[0])), "κ", len(ctx.domain.card)),
+        }
         fact_estimates, facts = fact_shifts(records, pressure, ctx)
         tables = {
-            "cells": _cells_table(answered, n),
-            "swings": swings,
+            "cells": swings.cells_table(n),
+            "swings": swings.table(kinds, n),
             "facts": facts,
             "probe": _probe_table(records, probed, reads, axis),
-            "answers": _answers_table(answered, questions),
+            "answers": _answers_table(cells, said, labels, questions),
         }
         return Reading(self.name, {**estimates, **fact_estimates}, tables)
 
@@ -213,62 +195,6 @@ def _sentences(ctx: Context, persona: Persona, count: int) -> list[str]:
     return [texts[order[(index + persona.variant * step) % len(texts)]] for index in range(count)]
 
 
-def _swings(
-    answered: Sequence[Answered], kinds: Sequence[str], n: int
-) -> tuple[dict[str, Estimate], pd.DataFrame]:
-    """Swings by identity and request, and over all of them: the number that decides."""
-
-    def stance(side: Side, identity: str, request: str, end: int) -> Floats:
-        wanted = (side, identity, request, end)
-        found = [
-            a.stance
-            for a in answered
-            if (a.cell.side, a.cell.persona.identity, a.cell.request, a.cell.persona.end) == wanted
-        ]
-        return np.mean(found, axis=0)
-
-    rows: list[dict[str, object]] = []
-    estimates: dict[str, Estimate] = {}
-    for side in SIDES:
-        swings = {
-            (identity, request): stance(side, identity, request, 1) - stance(side, identity, request, 0)
-            for identity in (*PARTISAN, *CONTROLS)
-            for request in kinds
-        }
-        for (identity, request), swing in swings.items():
-            columns = bootstrapped(swing[0], swing[1:], "", n).columns("swing")
-            rows.append({"side": side, "identity": identity, "request": request, **columns})
-        swing = np.mean([swings[i, request] for i in PARTISAN for request in kinds], axis=0)
-        chance = np.abs(np.mean([swings[i, request] for i in CONTROLS for request in kinds], axis=0))
-        mine = [a for a in answered if a.cell.side == side]
-        partisan = [a.intensity for a in mine if a.cell.persona.identity in PARTISAN]
-        # What the same questions give with nobody in particular asking.
-        plain = [a.intensity for a in mine if a.cell.persona.identity == "none" and a.cell.request == "plain"]
-        beyond = swing - chance
-        more = np.mean(partisan, axis=0) - np.mean(plain, axis=0)
-        estimates |= {
-            f"swing_{side}": bootstrapped(swing[0], swing[1:], "stance", n),
-            f"swing_beyond_irrelevant_{side}": bootstrapped(beyond[0], beyond[1:], "stance", n),
-            f"intensity_beyond_plain_{side}": bootstrapped(more[0], more[1:], "E|stance|", n),
-        }
-    return estimates, pd.DataFrame(rows)
-
-
-def _cells_table(answered: Sequence[Answered], n: int) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                **a.cell.columns,
-                "variant": a.cell.persona.variant,
-                "request": a.cell.request,
-                **bootstrapped(a.stance[0], a.stance[1:], "", n).columns("stance"),
-                "n": n,
-            }
-            for a in answered
-        ]
-    )
-
-
 def _probe_table(
     records: Records, probed: Sequence[Cell], reads: Sequence[Sequence[Read]], axis: Floats
 ) -> pd.DataFrame:
@@ -285,20 +211,23 @@ def _probe_table(
     return pd.DataFrame(rows)
 
 
-def _answers_table(answered: Sequence[Answered], questions: Sequence[Question]) -> pd.DataFrame:
+def _answers_table(
+    cells: Sequence[Cell],
+    said: Sequence[Sequence[str]],
+    labels: Sequence[npt.NDArray[np.integer]],
+    questions: Sequence[Question],
+) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                **a.cell.columns,
-                "request": a.cell.request,
+                **cell.columns,
+                "request": cell.request,
                 "identity_text": sentence,
                 "question": question.question,
                 "text": text,
                 "label": KINDS[int(label)],
             }
-            for a in answered
-            for sentence, question, text, label in zip(
-                a.cell.sentences, questions, a.texts, a.labels, strict=True
-            )
+            for cell, texts, kinds in zip(cells, said, labels, strict=True)
+            for sentence, question, text, label in zip(cell.sentences, questions, texts, kinds, strict=True)
         ]
     )

@@ -106,8 +106,9 @@ def run_measurements(
 ) -> dict[str, Outcome]:
     """Run every measurement on every domain to its reading.
 
-    A measurement that raises is set aside, with those that build on it; the others go on. What concerns the
-    models themselves (a prompt too long, activations that are not finite) ends the run.
+    A measurement that raises is set aside, with those that build on it; the others go on. So is one whose own edit
+    leaves a request without an answer. What concerns the models themselves (a prompt too long, activations that are
+    not finite without any edit) ends the run.
 
     Args:
         measurements: which to run.

@@ -93,15 +93,21 @@ def steering_arms(
         return direction(x[name][:, None], labels)[0]
 
     refusal = fitted("refusal", sets["refusal"].labels)
-    unrelated = fitted(UNRELATED, sets[UNRELATED].labels)
+    learnt = ~np.isin(sets[UNRELATED].clusters, held_out_topics(sets[UNRELATED]))
+    unrelated = direction(x[UNRELATED][learnt][:, None], sets[UNRELATED].labels[learnt])[0]
     concept, *random = concept_and_chance(ctx, layer, x["statements"], unit)
     return [
         concept,
-        Arm("unrelated", UNRELATED, _vector(ctx, layer, UNRELATED, unrelated)),
+        Arm("unrelated", UNRELATED, _vector(ctx, layer, f"{UNRELATED} of half the topics", unrelated)),
         Arm("permuted", "permuted labels", _vector(ctx, layer, "permuted", fitted("statements", shuffled))),
         Arm("orthogonal", "without refusal", _vector(ctx, layer, "orthogonal", _without(unit, refusal))),
         *random,
     ]
+
+
+def held_out_topics(probe_set: ProbeSet) -> list[str]:
+    """Every second topic: a direction is fitted on the others, so that what it moves here is not what it was shown."""
+    return sorted(set(probe_set.clusters))[1::2]
 
 
 def concept_and_chance(ctx: Context, layer: int, statements: Floats, unit: Floats) -> list[Arm]:

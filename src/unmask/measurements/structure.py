@@ -176,7 +176,7 @@ def _estimates(
         "transfer_beyond_null": bootstrapped_refit(
             beyond[0], beyond[1:], "AUC above the null's 95 %", n, cross_null
         ),
-        "permutation_p": exact(nulls["base"].p, "p", n),
+        **{f"permutation_p_{side}": exact(nulls[side].p, "p", n) for side in SIDES},
     }
 
 

@@ -16,7 +16,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from unmask.domains.schema import Question
-from unmask.measurements.answers import KINDS, STANCES, ask_card, card_confusion, row_seed
+from unmask.measurements.answers import (
+    KINDS,
+    STANCES,
+    Rates,
+    ask_card,
+    card_confusion,
+    count_kinds,
+    row_seed,
+)
 from unmask.measurements.base import (
     Asking,
     Claim,
@@ -32,7 +40,7 @@ from unmask.models.prompts import Frame
 from unmask.models.tokens import Sampling
 from unmask.runner.records import Records
 from unmask.runner.requests import SIDES, Classify, Generate, Score, Side
-from unmask.stats import bootstrap_weights, cluster_weights, cohen_kappa, correct_by_confusion
+from unmask.stats import bootstrap_weights, cohen_kappa, correct_by_confusion, weighted_mean
 
 Floats = npt.NDArray[np.float64]
 LABEL_SETS = (("A", "B"), ("1", "2"))
@@ -91,22 +99,21 @@ class Surface:
         }
         judged = yield [row for side in SIDES for rows in classify[side] for row in rows]
 
-        card_topics = [answer.topic for answer in ctx.domain.card]
-        card_weights = bootstrap_weights(card_topics, ctx.profile.resamples, ctx.rng("surface.card"))
-        confusion = card_confusion(records, ctx, card_weights)  # [1 + resamples, kinds, kinds]
+        confusion = card_confusion(records, ctx)
         kappa = float(cohen_kappa(confusion[0]))
+        n_card = len(ctx.domain.card)
         labels = {
             side: np.stack([judged.stack(rows).argmax(-1) for rows in classify[side]]) for side in SIDES
         }  # [questions, samples]
-        weights = cluster_weights(
+        weights = bootstrap_weights(
             [q.topic for q in questions], ctx.profile.resamples, ctx.rng("surface.bootstrap")
         )
         n = len({q.topic for q in questions})
-        text = {side: TextRates.of(labels[side], weights, confusion) for side in SIDES}
+        text = {side: Rates.of(count_kinds(labels[side]), weights, confusion) for side in SIDES}
         forced = {side: _choice_stance(records, choice[side]) for side in SIDES}
         completed = {side: read_completion(records, completion[side]) for side in SIDES}
 
-        estimates: dict[str, Estimate] = {"judge_kappa": exact(kappa, "κ", len(card_topics))}
+        estimates: dict[str, Estimate] = {"judge_kappa": exact(kappa, "κ", n_card)}
         for side in SIDES:
             rates = text[side]
             estimates |= {
@@ -120,10 +127,14 @@ class Surface:
                 f"refusals_{side}": bootstrapped_rate(
                     rates.refusals[0], rates.refusals[1:], "share of answers", n
                 ),
+                f"valid_mass_{side}": exact(float(forced[side].valid.mean()), "probability", len(questions)),
+                f"order_bias_{side}": exact(forced[side].order_bias, "probability", len(questions)),
             }
         drop = text["base"].intensity - text["aligned"].intensity
         floor = _noise_floor(labels["base"], confusion[0], ctx)
-        gap = {side: _mean(np.abs(forced[side].stance), weights) - text[side].intensity for side in SIDES}
+        gap = {
+            side: weighted_mean(np.abs(forced[side].stance), weights) - text[side].intensity for side in SIDES
+        }
         gap_excess = gap["aligned"] - gap["base"]
         base_partisan = text["base"].intensity - 0.2
         estimates |= {
@@ -132,8 +143,6 @@ class Surface:
             "base_partisan": bootstrapped(base_partisan[0], base_partisan[1:], "E|stance| above 0.2", n),
             "forced_gap_aligned": bootstrapped(gap["aligned"][0], gap["aligned"][1:], "E|stance|", n),
             "forced_gap_excess": bootstrapped(gap_excess[0], gap_excess[1:], "E|stance|", n),
-            "valid_mass": exact(float(forced["aligned"].valid.mean()), "probability", len(questions)),
-            "order_bias": exact(abs(float(forced["aligned"].first.mean())), "probability", len(questions)),
         }
         tables = {
             "stances": _stances(questions, labels, completed, forced),
@@ -143,7 +152,7 @@ class Surface:
             "judge_card": _card_table(confusion[0]),
         }
         notes = (
-            f"Rates are corrected for the judge's confusion on {len(card_topics)} labelled answers (κ = {kappa:.2f}).",
+            f"Rates are corrected for the judge's confusion on {n_card} labelled answers (κ = {kappa:.2f}).",
             f"Two samplings of the base model differ in intensity by less than {floor:.3f} in 95 % of draws; "
             "that is the noise floor.",
         )
@@ -167,64 +176,38 @@ class Surface:
 
 
 @dataclass(frozen=True)
-class TextRates:
-    """Corrected rates of answer kinds and what follows from them; index 0 is the estimate, the rest replicates.
-
-    Attributes:
-        rates: `[1 + resamples, kinds]`.
-        lean: mean stance over answers that have one, `[1 + resamples]`.
-        intensity: E|stance| over the same answers.
-        coherent: share of answers that are coherent and on topic.
-        refusals: share of answers that decline.
-    """
-
-    rates: Floats
-    lean: Floats
-    intensity: Floats
-    coherent: Floats
-    refusals: Floats
-
-    @staticmethod
-    def of(labels: npt.NDArray[np.integer], weights: npt.ArrayLike, confusion: Floats) -> TextRates:
-        """Rates of one side.
-
-        Args:
-            labels: `[questions, samples]`, judged kinds.
-            weights: `[resamples, questions]`, topics resampled.
-            confusion: `[1 + resamples, kinds, kinds]`, the judge's card resampled as well, so that what is not
-                known about the judge is in the interval.
-        """
-        counts = (labels[:, :, None] == np.arange(len(KINDS))).sum(1).astype(np.float64)
-        observed = np.concatenate(
-            [counts.sum(0, keepdims=True), np.asarray(weights, dtype=np.float64) @ counts]
-        )
-        rates = correct_by_confusion(observed, confusion)
-        a, b, neutral, hedged, refusal, off = rates.T
-        with np.errstate(invalid="ignore", divide="ignore"):  # no answer with a stance: NaN, which widens
-            stanced = a + b + neutral + hedged
-            return TextRates(rates, (b - a) / stanced, (a + b) / stanced, 1.0 - off, refusal)
-
-
-@dataclass(frozen=True)
 class _Option:
-    """One way to put the forced choice: which pole stands first, under which labels."""
+    """One way to put the forced choice: under which labels, and which pole stands first."""
 
     scores: tuple[Score, Score]
+    labels: tuple[str, str]
     b_first: bool
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """Forced choices, one entry a question: stance, probability on valid options, pull of the first place."""
+class Choice:
+    """Forced choices, one entry a question.
+
+    Attributes:
+        stance: `[questions]`.
+        valid: `[questions]`, probability on valid options.
+        first: `[questions, label sets]`, pull of the first place under these labels.
+    """
 
     stance: Floats
     valid: Floats
     first: Floats
 
+    @property
+    def order_bias(self) -> float:
+        """The pull of a place, mean over label sets: first under one and second under the other is twice a pull."""
+        return float(np.abs(self.first.mean(0)).mean())
+
 
 def _ask_choice(side: Side, question: Question, frame: Frame) -> list[_Option]:
     options: list[_Option] = []
-    for first, second in LABEL_SETS:
+    for labels in LABEL_SETS:
+        first, second = labels
         for b_first in (False, True):
             texts = (question.b, question.a) if b_first else (question.a, question.b)
             words = (
@@ -232,11 +215,13 @@ def _ask_choice(side: Side, question: Question, frame: Frame) -> list[_Option]:
                 f"Answer with {first} or {second} only."
             )
             prompt = frame.ask(words)
-            options.append(_Option((Score(side, prompt, first), Score(side, prompt, second)), b_first))
+            options.append(
+                _Option((Score(side, prompt, first), Score(side, prompt, second)), labels, b_first)
+            )
     return options
 
 
-def _choice_stance(records: Records, choices: Sequence[Sequence[_Option]]) -> _Choice:
+def _choice_stance(records: Records, choices: Sequence[Sequence[_Option]]) -> Choice:
     stance, valid, place = [], [], []
     for options in choices:
         mass = np.array(
@@ -246,8 +231,8 @@ def _choice_stance(records: Records, choices: Sequence[Sequence[_Option]]) -> _C
         for_b = np.where([option.b_first for option in options], first, -first)
         stance.append(for_b.mean())
         valid.append(mass.sum(1).mean())
-        place.append(first.mean())
-    return _Choice(np.array(stance), np.array(valid), np.array(place))
+        place.append([first[[o.labels == labels for o in options]].mean() for labels in LABEL_SETS])
+    return Choice(np.array(stance), np.array(valid), np.array(place))
 
 
 def _noise_floor(labels: npt.NDArray[np.integer], confusion: Floats, ctx: Context) -> float:
@@ -257,10 +242,8 @@ def _noise_floor(labels: npt.NDArray[np.integer], confusion: Floats, ctx: Contex
     """
     rng = ctx.rng("surface.noise")
     n, samples = labels.shape
-    counts = np.zeros((2, 400, len(KINDS)))
-    for half in range(2):
-        drawn = labels[np.arange(n)[:, None], rng.integers(samples, size=(400, n, samples))]
-        counts[half] = (drawn[..., None] == np.arange(len(KINDS))).sum((1, 2))
+    drawn = labels[np.arange(n)[:, None], rng.integers(samples, size=(2, 400, n, samples))]
+    counts = count_kinds(drawn).sum(-2)
     rates = correct_by_confusion(counts, confusion)
     intensity = rates[..., :2].sum(-1) / np.maximum(rates[..., :4].sum(-1), 1e-12)
     # Drawing with replacement from k answers understates their variance by (k − 1) / k.
@@ -268,17 +251,11 @@ def _noise_floor(labels: npt.NDArray[np.integer], confusion: Floats, ctx: Contex
     return float(widened * np.quantile(np.abs(intensity[0] - intensity[1]), 0.95))
 
 
-def _mean(values: Floats, weights: npt.ArrayLike) -> Floats:
-    """The mean and its replicates, `[1 + resamples]`."""
-    rows = np.asarray(weights, dtype=np.float64)
-    return np.concatenate([[values.mean()], rows @ values / rows.sum(1)])
-
-
 def _stances(
     questions: Sequence[Question],
     labels: Mapping[str, npt.NDArray[np.int64]],
     completed: Mapping[str, Completion],
-    forced: Mapping[str, _Choice],
+    forced: Mapping[str, Choice],
 ) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for side in SIDES:
@@ -292,16 +269,16 @@ def _stances(
 
 
 def _summary(
-    text: Mapping[str, TextRates],
+    text: Mapping[str, Rates],
     completed: Mapping[str, Completion],
-    forced: Mapping[str, _Choice],
-    weights: npt.ArrayLike,
+    forced: Mapping[str, Choice],
+    weights: Floats,
     n: int,
 ) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for side in SIDES:
         read_outs = {
-            "text": (text[side].lean, text[side].intensity, float("nan")),
+            "text": (text[side].lean, text[side].intensity, float(text[side].spread[0])),
             "completion": _forced_summary(completed[side].stance, weights),
             "choice": _forced_summary(forced[side].stance, weights),
         }
@@ -314,8 +291,8 @@ def _summary(
     return pd.DataFrame(rows)
 
 
-def _forced_summary(stance: Floats, weights: npt.ArrayLike) -> tuple[Floats, Floats, float]:
-    return _mean(stance, weights), _mean(np.abs(stance), weights), float(stance.std())
+def _forced_summary(stance: Floats, weights: Floats) -> tuple[Floats, Floats, float]:
+    return weighted_mean(stance, weights), weighted_mean(np.abs(stance), weights), float(stance.std())
 
 
 def _card_table(confusion: Floats) -> pd.DataFrame:
@@ -328,7 +305,7 @@ def _card_table(confusion: Floats) -> pd.DataFrame:
     )
 
 
-def _rates(text: Mapping[str, TextRates], n: int) -> pd.DataFrame:
+def _rates(text: Mapping[str, Rates], n: int) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for side in SIDES:
         for index, kind in enumerate(KINDS):

@@ -16,13 +16,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from unmask.measurements.base import Asking, Claim, Context, Reading, bootstrapped, exact
-from unmask.measurements.sets import activations, all_reads, axis_sets, pair_set
+from unmask.measurements.sets import ProbeSet, activations, all_reads, axis_sets, pair_set
 from unmask.models.prompts import Frame
 from unmask.runner.requests import SIDES, Read
 from unmask.stats import (
     bootstrap_weights,
     brown_forsythe,
     direction,
+    group_folds,
     matched_directions,
     separation,
     weighted_sd,
@@ -30,6 +31,7 @@ from unmask.stats import (
 
 Floats = npt.NDArray[np.float64]
 RANDOM_AXES = 1000
+FOLDS = 5
 FRAMINGS = ("template", "plain")
 
 
@@ -119,7 +121,9 @@ class Variance:
         }
         projections = {side: {framing: x[side][framing] @ axes[0] for framing in FRAMINGS} for side in SIDES}
         tests = [brown_forsythe(projections["base"][f], projections["aligned"][f]) for f in FRAMINGS]
-        classes = {side: activations(records, statements, side)[:, layer] @ axes[0] for side in SIDES}
+        classes = held_out_projections(
+            {side: activations(records, statements, side)[:, layer] for side in SIDES}, statements, ctx
+        )
         tables = {
             "projections": _projections(questions, projections),
             "specificity": _specificity(names, ratios[0], normed),
@@ -174,6 +178,20 @@ def _specificity(names: list[str], ratios: Floats, normed: Floats) -> pd.DataFra
     kinds += ["random"] * (len(ratios) - len(names))
     labels = names + [f"random {index}" for index in range(len(ratios) - len(names))]
     return pd.DataFrame({"kind": kinds, "axis": labels, "log_ratio": ratios, "log_ratio_normed": normed})
+
+
+def held_out_projections(x: Mapping[str, Floats], statements: ProbeSet, ctx: Context) -> dict[str, Floats]:
+    """Each statement's place `[n]` along base's direction of the other topics, about the mean of its fold: along a
+    direction that was fitted on it, it would lie on its side by that alone."""
+    folds = group_folds(statements.clusters, FOLDS, ctx.rng("variance.folds"))
+    values = {side: np.empty(len(folds)) for side in SIDES}
+    for fold in range(FOLDS):
+        held_out = folds == fold
+        axis = direction(x["base"][~held_out][:, None], statements.labels[~held_out])[0]
+        for side in SIDES:
+            places = x[side][held_out] @ (axis / np.linalg.norm(axis))
+            values[side][held_out] = places - places.mean()
+    return values
 
 
 def _classes(values: Mapping[str, Floats], labels: Floats) -> pd.DataFrame:

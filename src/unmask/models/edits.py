@@ -45,13 +45,22 @@ class Vector:
         return (self.values / norm).astype(np.float32)
 
 
-def _check_layers(layers: tuple[int, ...], where: str) -> None:
+Positions = tuple[int, ...] | None
+"""The only tokens of a row that an edit touches, by position; None is every token that `where` and `skip_first`
+allow, and both still hold for those that are named."""
+
+
+def _check_place(layers: tuple[int, ...], where: str, positions: Positions) -> None:
     if not layers or min(layers) < 0 or len(set(layers)) != len(layers):
         raise ValueError(
             f"An edit's layers are {layers}; give one or more different layer numbers, each 0 or more."
         )
     if where not in get_args(Where):
         raise ValueError(f"An edit's where is {where!r}; it must be one of {', '.join(get_args(Where))}.")
+    if positions is not None and min(positions, default=0) < 0:
+        raise ValueError(
+            f"An edit's positions are {positions}; each must be 0 (a row's first token) or more."
+        )
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,10 @@ class Add:
     dose: float
     where: Where = "all"
     skip_first: bool = True
+    positions: Positions = None
 
     def __post_init__(self) -> None:
-        _check_layers(self.layers, self.where)
+        _check_place(self.layers, self.where, self.positions)
 
 
 @dataclass(frozen=True)
@@ -76,9 +86,10 @@ class ProjectOut:
     basis: tuple[Vector, ...]
     where: Where = "all"
     skip_first: bool = True
+    positions: Positions = None
 
     def __post_init__(self) -> None:
-        _check_layers(self.layers, self.where)
+        _check_place(self.layers, self.where, self.positions)
         if not self.basis:
             raise ValueError("ProjectOut has an empty basis; give it at least one vector.")
 
@@ -105,9 +116,10 @@ class Erase:
     at: float
     where: Where = "all"
     skip_first: bool = True
+    positions: Positions = None
 
     def __post_init__(self) -> None:
-        _check_layers(self.layers, self.where)
+        _check_place(self.layers, self.where, self.positions)
 
 
 @dataclass(frozen=True)
@@ -119,9 +131,10 @@ class Clamp:
     value: float
     where: Where = "all"
     skip_first: bool = True
+    positions: Positions = None
 
     def __post_init__(self) -> None:
-        _check_layers(self.layers, self.where)
+        _check_place(self.layers, self.where, self.positions)
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,7 @@ class Patch:
     Attributes:
         values: one number a token of the row, indexed by the token's position; tokens past its end are left alone.
         key: provenance of the values; equality and hash go by it and not by the values.
-        positions: only these tokens; None is every token that `where` and `skip_first` allow.
+        positions: as in the other edits; each must have a value.
     """
 
     layers: tuple[int, ...]
@@ -139,11 +152,11 @@ class Patch:
     values: tuple[float, ...] = field(compare=False, repr=False)
     key: str
     where: Where = "all"
-    positions: tuple[int, ...] | None = None
+    positions: Positions = None
     skip_first: bool = True
 
     def __post_init__(self) -> None:
-        _check_layers(self.layers, self.where)
+        _check_place(self.layers, self.where, self.positions)
         if self.positions is not None and any(not 0 <= p < len(self.values) for p in self.positions):
             raise ValueError(
                 f"Patch {self.key!r} names positions {self.positions} but holds {len(self.values)} values; "
@@ -155,7 +168,7 @@ Edit = Add | ProjectOut | Erase | Clamp | Patch
 
 
 def edit_shape(edit: Edit) -> tuple[Any, ...]:
-    """What rows of one batch must share; vectors, doses, values and patch positions may differ by row."""
+    """What rows of one batch must share; vectors, doses, values and positions may differ by row."""
     return (type(edit).__name__, edit.layers, edit.where, edit.skip_first)
 
 
@@ -177,6 +190,7 @@ def edit_record(edit: Edit) -> dict[str, Any]:
         case Clamp():
             record |= {"vector": edit.vector.key, "value": edit.value}
         case Patch():
-            positions = None if edit.positions is None else list(edit.positions)
-            record |= {"vector": edit.vector.key, "values": edit.key, "positions": positions}
+            record |= {"vector": edit.vector.key, "values": edit.key, "positions": None}
+    if edit.positions is not None:
+        record["positions"] = list(edit.positions)
     return record

@@ -11,7 +11,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from unmask.models.anatomy import Anatomy
 from unmask.models.edits import Edit
 from unmask.models.hooks import Layout, editing
-from unmask.models.sampling import SeededPick, StopAtText
+from unmask.models.sampling import CheckFinite, SeededPick, StopAtText
 from unmask.models.taps import hooked
 from unmask.models.tokens import Generated, Sampling, Tokens
 
@@ -44,7 +44,11 @@ def generate(
     sampling: Sampling,
     edits: Sequence[Edit | None] | None,
 ) -> list[Generated]:
-    """Answer each row; see `Model.generate`, which checks what is given."""
+    """Answer each row; see `Model.generate`, which checks what is given.
+
+    Raises:
+        NotFiniteError: a row's logits are NaN or infinite.
+    """
     vocabulary = tokenizer.get_vocab()
     stop_ids = {vocabulary[stop] for stop in sampling.stop if stop in vocabulary}
     stop_texts = [stop for stop in sampling.stop if stop not in vocabulary]
@@ -66,7 +70,7 @@ def generate(
         eos_token_id=all_ends or None,
         pad_token_id=pad,
     )
-    chosen = [SeededPick(seeds, sampling, width)] if sampling.temperature else []
+    picks = [SeededPick(seeds, sampling, width)] if sampling.temperature else []
     stops = [StopAtText(decode, stop_texts, width)] if stop_texts else []
     flat = anatomy.head.register_forward_pre_hook(_contiguous)
     with torch.inference_mode(), hooked([flat]), editing(anatomy, edits, Layout(lengths, lengths, offsets)):
@@ -74,7 +78,7 @@ def generate(
             input_ids=ids,
             attention_mask=mask,
             generation_config=config,
-            logits_processor=LogitsProcessorList(chosen),
+            logits_processor=LogitsProcessorList([CheckFinite(width), *picks]),
             stopping_criteria=StoppingCriteriaList(stops),
         )
     return [_answer(new, all_ends, stop_texts, decode) for new in out[:, width:].tolist()]

@@ -81,20 +81,19 @@ def editing(anatomy: Anatomy, edits: Sequence[Edit | None] | None, layout: Layou
         return
     shape = _one_edit(anatomy, edits, len(layout.lengths))
     change = _change(edits, anatomy.d_model, layout)
-    touched = torch.tensor([edit is not None for edit in edits], device=layout.offsets.device)[:, None]
+    named = _named_positions(edits, layout.offsets.device)
     columns: defaultdict[int, int] = defaultdict(int)
 
     def visitor(layer: int) -> Visit:
         def visit(states: Tensor) -> Tensor:
             positions = layout.positions(columns[layer], states.shape[1])
             columns[layer] += states.shape[1]
-            mask = touched & (positions >= int(shape.skip_first))
+            mask = _look_up(named, positions) & (positions >= int(shape.skip_first))
             if shape.where == "prompt":
                 mask &= positions < layout.starts[:, None]
             elif shape.where == "generated":
                 mask &= positions >= layout.starts[:, None]
-            delta, allowed = change(states.float(), positions)
-            mask = mask if allowed is None else mask & allowed
+            delta = change(states.float(), positions)
             return torch.where(mask[..., None], (states.float() + delta).to(states.dtype), states)
 
         return visit
@@ -124,8 +123,32 @@ def _one_edit(anatomy: Anatomy, edits: Sequence[Edit | None], rows: int) -> Edit
     return given[0]
 
 
-Change = Callable[[Tensor, Tensor], "tuple[Tensor, Tensor | None]"]
-"""(states `[B, T, d]` in fp32, positions `[B, T]`) to (what to add, where it may be added at all)."""
+def _named_positions(edits: Sequence[Edit | None], device: torch.device) -> Tensor:
+    """`[B, P + 1]` bool: the positions that each row's edit may touch; the last column stands for all from P on."""
+    named = [_positions_of(edit) for edit in edits]
+    beyond = max((max(row) + 1 for row in named if row), default=0)
+    table = np.zeros((len(edits), beyond + 1), dtype=bool)
+    for row, positions in zip(table, named, strict=True):
+        row[slice(None) if positions is None else list(positions)] = True
+    return torch.from_numpy(table).to(device)
+
+
+def _positions_of(edit: Edit | None) -> Sequence[int] | None:
+    """The positions that an edit names (a Patch those that it has values for); None is all of them."""
+    if edit is None:
+        return ()
+    if isinstance(edit, Patch) and edit.positions is None:
+        return range(len(edit.values))
+    return edit.positions
+
+
+def _look_up(table: Tensor, positions: Tensor) -> Tensor:
+    """`[B, T]` entries of a table `[B, P]` at positions `[B, T]`; positions outside it take its nearest column."""
+    return table.gather(1, positions.clamp(0, table.shape[1] - 1))
+
+
+Change = Callable[[Tensor, Tensor], Tensor]
+"""(states `[B, T, d]` in fp32, positions `[B, T]`) to what to add."""
 
 
 def _change(edits: Sequence[Edit | None], width: int, layout: Layout) -> Change:
@@ -143,32 +166,25 @@ def _change(edits: Sequence[Edit | None], width: int, layout: Layout) -> Change:
         vectors = tensor([_fits(e.vector.values, width) if isinstance(e, Add) else zero for e in edits])
         doses = torch.tensor([e.dose if isinstance(e, Add) else 0.0 for e in edits], device=device)
         added = (doses[:, None] * vectors)[:, None]
-        return lambda states, positions: (added, None)
+        return lambda states, positions: added
     if isinstance(given, ProjectOut):
         rows = [_fits(e.orthonormal(), width) if isinstance(e, ProjectOut) else zero[None] for e in edits]
         rank = max(len(row) for row in rows)
         basis = tensor([np.pad(row, ((0, rank - len(row)), (0, 0))) for row in rows])
-        return lambda states, positions: (-(states @ basis.mT) @ basis, None)
+        return lambda states, positions: -(states @ basis.mT) @ basis
     if isinstance(given, Erase):
         lefts = tensor([_fits(e.left.values, width) if isinstance(e, Erase) else zero for e in edits])
         rights = tensor([_fits(e.right.values, width) if isinstance(e, Erase) else zero for e in edits])
         at = torch.tensor([e.at if isinstance(e, Erase) else 0.0 for e in edits], device=device)
         return lambda states, positions: (
-            (at[:, None] - (states @ rights[..., None])[..., 0])[..., None] * lefts[:, None],
-            None,
+            (at[:, None] - (states @ rights[..., None])[..., 0])[..., None] * lefts[:, None]
         )
     units = tensor([_fits(e.vector.unit(), width) if isinstance(e, Clamp | Patch) else zero for e in edits])
     if isinstance(given, Clamp):
         values = torch.tensor([e.value if isinstance(e, Clamp) else 0.0 for e in edits], device=device)
-        return lambda states, positions: (_set_component(states, units, values[:, None]), None)
-    table, named = _patch_table([e if isinstance(e, Patch) else None for e in edits], device)
-
-    def patch(states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        inside = (positions >= 0) & (positions < table.shape[1])
-        at = positions.clamp(0, table.shape[1] - 1)
-        return _set_component(states, units, table.gather(1, at)), inside & named.gather(1, at)
-
-    return patch
+        return lambda states, positions: _set_component(states, units, values[:, None])
+    table = _patch_values([e if isinstance(e, Patch) else None for e in edits], device)
+    return lambda states, positions: _set_component(states, units, _look_up(table, positions))
 
 
 def _set_component(states: Tensor, units: Tensor, values: Tensor) -> Tensor:
@@ -177,16 +193,14 @@ def _set_component(states: Tensor, units: Tensor, values: Tensor) -> Tensor:
     return (values - components)[..., None] * units[:, None]
 
 
-def _patch_table(edits: Sequence[Patch | None], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Values `[B, T]` by position, and which positions each row patches."""
+def _patch_values(edits: Sequence[Patch | None], device: torch.device) -> Tensor:
+    """Values `[B, P]` by position, 0 where a row has none."""
     longest = max(len(edit.values) for edit in edits if edit is not None)
     values = np.zeros((len(edits), max(longest, 1)), dtype=np.float32)
-    named = np.zeros(values.shape, dtype=bool)
-    for row, edit in enumerate(edits):
+    for row, edit in zip(values, edits, strict=True):
         if edit is not None:
-            values[row, : len(edit.values)] = edit.values
-            named[row, list(range(len(edit.values)) if edit.positions is None else edit.positions)] = True
-    return torch.from_numpy(values).to(device), torch.from_numpy(named).to(device)
+            row[: len(edit.values)] = edit.values
+    return torch.from_numpy(values).to(device)
 
 
 def _fits(rows: NDArray[np.float32], width: int) -> NDArray[np.float32]:

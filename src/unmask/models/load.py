@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unmask.models.errors import ModelError
 from unmask.models.files.gguf import quiet
 from unmask.models.files.places import check_folder
+from unmask.models.files.tokenizers import VOCABULARIES
 from unmask.models.references import Reference, Resolved, resolve
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from unmask.models.model import Model
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-_TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "*.tiktoken", "tekken.json")
 
 
 def load_model(
@@ -71,23 +71,33 @@ def choose_device(device: str) -> str:
     """The torch device for a name; "auto" is cuda, else mps, else cpu.
 
     Raises:
-        ModelError: torch does not know it or this machine lacks it.
+        ModelError: torch does not know it, or this machine has none of that kind or fewer than its number says.
     """
     import torch
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        kind = torch.device(device).type
+        wanted = torch.device(device)
+        count = _device_count(wanted)
     except RuntimeError as error:
         raise ModelError(
             f"The device {device!r} is unknown; give auto, cpu, cuda, cuda:1, mps, …."
         ) from error
-    if (kind == "cuda" and not torch.cuda.is_available()) or (
-        kind == "mps" and not torch.backends.mps.is_available()
-    ):
-        raise ModelError(f"The device {device!r} is not on this machine; give auto or cpu.")
+    if (wanted.index or 0) >= count:
+        there = ", ".join(f"{wanted.type}:{i}" for i in range(count)) or f"no {wanted.type} device"
+        raise ModelError(
+            f"The device {device!r} is not on this machine, which has {there}; give auto or cpu."
+        )
     return device
+
+
+def _device_count(kind: torch.device) -> int:
+    import torch
+
+    if kind.type == "cuda" and not torch.cuda.is_available():
+        return 0  # with a driver too old for this torch, devices are counted all the same
+    return torch.get_device_module(kind).device_count()
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
@@ -124,33 +134,41 @@ def model_shape(found: Resolved, trust_remote_code: bool = False) -> tuple[int, 
     Raises:
         ModelError: the config cannot be read.
     """
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(found.folder, trust_remote_code=trust_remote_code)
-    except Exception as error:  # transformers raises many kinds here
-        raise _load_error(found, "config", error, trust_remote_code) from error
-    text = config.get_text_config()
+    text = _config(found, trust_remote_code).get_text_config()
     return int(text.num_hidden_layers), int(text.hidden_size)
 
 
+def _config(found: Resolved, trust_remote_code: bool) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(found.folder, trust_remote_code=trust_remote_code)
+    except Exception as error:  # transformers raises many kinds here
+        raise _load_error(found, "config", found.folder, error, trust_remote_code) from error
+
+
 def load_tokenizer(found: Resolved, trust_remote_code: bool = False) -> Any:
-    """A model's tokenizer without its weights.
+    """A model's tokenizer without its weights; that of its last adapter which brings one, else its own.
 
     Raises:
         ModelError: there is none, or it cannot be read.
     """
     from transformers import AutoTokenizer
 
-    if not any(next(found.folder.glob(pattern), None) for pattern in _TOKENIZER_FILES):
+    place = found.tokenizer
+    if not any(any(place.folder.glob(pattern)) for pattern in VOCABULARIES):
         raise ModelError(
             f"{found.name} has no tokenizer: tokenizer.json (or tokenizer.model, vocab.json) was expected in "
-            f"{found.folder}; save the tokenizer of the model that it was trained from there."
+            f"{place.folder}; save the tokenizer of the model that it was trained from there."
         )
+    known = {} if place.folder == found.folder else {"config": _config(found, trust_remote_code)}
     try:
-        return AutoTokenizer.from_pretrained(found.folder, trust_remote_code=trust_remote_code)
-    except Exception as error:  # transformers raises many kinds here
-        raise _load_error(found, "tokenizer", error, trust_remote_code) from error
+        tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=trust_remote_code, **known)
+    except Exception as error:  # as above
+        raise _load_error(found, "tokenizer", place.folder, error, trust_remote_code) from error
+    if place.template is not None:
+        tokenizer.chat_template = place.template.read_text(encoding="utf-8")
+    return tokenizer
 
 
 def _weights(found: Resolved, dtype: torch.dtype, trust_remote_code: bool) -> Any:
@@ -168,7 +186,7 @@ def _weights(found: Resolved, dtype: torch.dtype, trust_remote_code: bool) -> An
                 output_loading_info=True,
             )
     except Exception as error:  # as above
-        raise _load_error(found, "weights", error, trust_remote_code) from error
+        raise _load_error(found, "weights", found.folder, error, trust_remote_code) from error
     net, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:
@@ -179,7 +197,9 @@ def _weights(found: Resolved, dtype: torch.dtype, trust_remote_code: bool) -> An
     return net
 
 
-def _load_error(found: Resolved, what: str, error: Exception, trust_remote_code: bool) -> ModelError:
+def _load_error(
+    found: Resolved, what: str, folder: Path, error: Exception, trust_remote_code: bool
+) -> ModelError:
     if "trust_remote_code" in str(error) and not trust_remote_code:
         return ModelError(
             f"{found.name} brings its own Python code, which unmask does not run; pass trust_remote_code=True "
@@ -187,7 +207,7 @@ def _load_error(found: Resolved, what: str, error: Exception, trust_remote_code:
         )
     first = (str(error).strip().splitlines() or ["no reason given"])[0]
     return ModelError(
-        f"The {what} of {found.name} in {found.folder} could not be loaded ({type(error).__name__}: {first}); "
+        f"The {what} of {found.name} in {folder} could not be loaded ({type(error).__name__}: {first}); "
         "a causal language model that this version of transformers knows was expected."
     )
 

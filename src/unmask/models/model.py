@@ -16,6 +16,7 @@ from unmask.models.edits import Edit
 from unmask.models.errors import ModelError
 from unmask.models.hooks import Layout, editing, watching
 from unmask.models.prompts import Prompt
+from unmask.models.sampling import NotFiniteError
 from unmask.models.tokenizing import tokenize
 from unmask.models.tokens import Generated, Pick, Sampling, Tokens
 
@@ -171,7 +172,8 @@ class Model:
             edits: one edit or None a row; with where="generated" they touch new tokens only.
 
         Raises:
-            ModelError: seeds or edits that do not fit, or rows too long to answer within the context.
+            ModelError: seeds or edits that do not fit, rows too long to answer within the context, or activations
+                that are not finite.
         """
         if len(seeds) != len(rows):
             raise ModelError(f"There are {len(seeds)} seeds for {len(rows)} rows; give one a row.")
@@ -183,9 +185,14 @@ class Model:
                 f"A row has {longest} tokens and {sampling.max_new_tokens} more are asked for, but {self.name} "
                 f"takes at most {self.max_length}; shorten the prompt or lower max_new_tokens."
             )
-        return generation.generate(
-            self.net, self.anatomy, self.tokenizer, self._ends, rows, seeds, sampling, edits
-        )
+        try:
+            return generation.generate(
+                self.net, self.anatomy, self.tokenizer, self._ends, rows, seeds, sampling, edits
+            )
+        except NotFiniteError as error:
+            row = rows[error.row]
+            ids, layout = self._batch([Tokens((*row.ids, *error.new), row.content, len(row))])
+            raise self._not_finite(ids, layout, edits and [edits[error.row]]) from error
 
     def _batch(self, rows: Sequence[Tokens]) -> tuple[Tensor, Layout]:
         """Ids `[B, T]` padded on the right, each row with its own last token, and where the rows stand."""

@@ -250,7 +250,7 @@ _SAMPLES = (
 
 
 def check_same_tokens(base_tokenizer: ChatTokenizer, aligned_tokenizer: ChatTokenizer) -> TokenMatch:
-    """Whether the two tokenizers differ in added (special) tokens at most: same vocabulary, same ids for text."""
+    """Whether two tokenizers differ in added (special) tokens at most, and give and add the same ids to plain text."""
     base, aligned = base_tokenizer.get_vocab(), aligned_tokenizer.get_vocab()
     added = {
         str(token)
@@ -271,6 +271,28 @@ def check_same_tokens(base_tokenizer: ChatTokenizer, aligned_tokenizer: ChatToke
         ids = [t.encode(text, add_special_tokens=False) for t in (base_tokenizer, aligned_tokenizer)]
         if ids[0] != ids[1]:
             return TokenMatch(False, f"The tokenizers share a vocabulary but split {text!r} differently.")
+    put = [_put_around(tokenizer, _SAMPLES[0]) for tokenizer in (base_tokenizer, aligned_tokenizer)]
+    if put[0] != put[1]:
+        return TokenMatch(
+            False,
+            f"The tokenizers share a vocabulary, but base's adds {_tokens_in_words(base, put[0])} to a plain text and "
+            f"aligned's adds {_tokens_in_words(aligned, put[1])}; give both the same setting (add_bos_token).",
+        )
     if differing:
         return TokenMatch(True, f"The tokenizers differ in special tokens only: {', '.join(differing[:8])}.")
     return TokenMatch(True, "The tokenizers are the same.")
+
+
+def _put_around(tokenizer: ChatTokenizer, text: str) -> tuple[int, ...]:
+    """Ids of the special tokens that a model is shown around plain text."""
+    from unmask.models.tokenizing import tokenize
+
+    shown = tokenize(tokenizer, Frame.plain(text)).ids
+    words = tuple(tokenizer.encode(text, add_special_tokens=False))
+    start = next((i for i in range(len(shown)) if shown[i : i + len(words)] == words), 0)
+    return shown[:start] + shown[start + len(words) :]
+
+
+def _tokens_in_words(vocabulary: Mapping[str, int], ids: Sequence[int]) -> str:
+    names = {token_id: token for token, token_id in vocabulary.items()}
+    return " ".join(repr(names.get(token_id, token_id)) for token_id in ids) or "none"

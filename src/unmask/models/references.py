@@ -17,6 +17,7 @@ from unmask.models.errors import ModelError
 from unmask.models.files.gguf import RECIPE, dequantise
 from unmask.models.files.identity import combine, file_sha256, folder_identity
 from unmask.models.files.places import Place, hub_place, local_place
+from unmask.models.files.tokenizers import TokenizerPlace, tokenizer_place
 
 Kind = Literal["hub", "local", "gguf", "demo"]
 
@@ -131,6 +132,11 @@ class Resolved:
         """The reference in words, with noise if there is any."""
         return str(self.reference)
 
+    @property
+    def tokenizer(self) -> TokenizerPlace:
+        """Where the tokenizer and the chat template lie: in `folder`, or beside an adapter that brings others."""
+        return tokenizer_place(self.folder, self.adapters)
+
 
 def resolve(reference: str | Reference, *, allow_pickle: bool = False) -> Resolved:
     """Find a reference's files and hash them.
@@ -145,6 +151,8 @@ def resolve(reference: str | Reference, *, allow_pickle: bool = False) -> Resolv
     identity = place.identity
     if adapters:
         identity = combine("adapters", identity, *(folder_identity(folder) for folder in adapters))
+    if tokenizer_place(place.folder, adapters) != TokenizerPlace(place.folder):
+        identity = combine("an adapter's tokenizer", identity)
     if reference.noise:
         identity = combine("noise", identity, reference.noise, reference.noise_seed)
     return Resolved(reference, place.folder, place.revision, adapters, identity)

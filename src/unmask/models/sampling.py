@@ -74,6 +74,34 @@ class SeededPick(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None], 0.0)
 
 
+class NotFiniteError(Exception):
+    """Logits from which no token can be picked.
+
+    Attributes:
+        row: the first such row of the batch.
+        new: the tokens that it had been given before.
+    """
+
+    def __init__(self, row: int, new: tuple[int, ...]) -> None:
+        super().__init__(f"The logits of row {row} are not finite after {len(new)} new tokens.")
+        self.row = row
+        self.new = new
+
+
+class CheckFinite(LogitsProcessor):
+    """Ends generation with NotFiniteError where a row's largest logit is NaN or infinite."""
+
+    def __init__(self, prompt_width: int) -> None:
+        self._width = prompt_width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        finite = scores.amax(dim=-1).isfinite()  # NaN is the largest of all
+        if not finite.all():
+            row = finite.tolist().index(False)
+            raise NotFiniteError(row, tuple(input_ids[row, self._width :].tolist()))
+        return scores
+
+
 class StopAtText(StoppingCriteria):
     """A row is done when its new text holds one of the stop strings."""
 

@@ -21,9 +21,9 @@ from markupsafe import Markup
 
 from unmask.report.charts import CONFIG
 from unmask.report.content import DomainView, domain_view, slug
-from unmask.report.numbers import duration, finite, interval, listed, number
+from unmask.report.numbers import interval, number
 from unmask.report.power import could_find, larger_sample
-from unmask.report.provenance import provenance
+from unmask.report.provenance import provenance, without_places
 from unmask.report.words import GLOSSARY, MECHANISMS, STATUS_ICONS, humanise
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -42,6 +42,7 @@ def render_report(
     Returns:
         HTML that opens from a file, without a network.
     """
+    run = without_places(run)
     domains = [domain_view(run, result, tables) for result in findings["results"]]
     head, body = _asset("theme.js"), _asset("script.js")
     vega = _vega()
@@ -124,10 +125,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "number": number,
-        "duration": duration,
         "humanise": humanise,
-        "listed": listed,
-        "finite": finite,
         "could_find": could_find,
         "larger_sample": larger_sample,
         "signs": lambda words: str(words).replace("-", "−"),

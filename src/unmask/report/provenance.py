@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from unmask.measurements.profiles import ALL
 from unmask.report.numbers import MISSING, duration, finite, short
 
 Rows = Sequence[tuple[str, str]]
@@ -37,7 +39,7 @@ class Provenance:
 
 
 _PLACED = {"pair", "resolved", "domains", "profile", "frame", "rules", "timings", "command"}
-_SETTINGS = ("unmask", "started", "machine", "device", "dtype", "seed", "engine")
+_SETTINGS = ("unmask", "started", "machine", "device", "gpu", "dtype", "seed", "engine")
 
 
 def provenance(run: Mapping[str, Any]) -> Provenance:
@@ -53,7 +55,9 @@ def provenance(run: Mapping[str, Any]) -> Provenance:
     return Provenance(
         sides=sides,
         settings=flat({key: run[key] for key in _SETTINGS if key in run}),
-        sizes=flat(profile if isinstance(profile, Mapping) else {"profile": profile} if profile else {}),
+        sizes=flat(
+            _sizes(profile) if isinstance(profile, Mapping) else {"profile": profile} if profile else {}
+        ),
         domains=[
             (str(domain.get("title", domain.get("name", ""))), flat(domain))
             for domain in run.get("domains", ())
@@ -67,6 +71,27 @@ def provenance(run: Mapping[str, Any]) -> Provenance:
         command=str(run.get("command", "")),
         rest=flat({key: value for key, value in run.items() if key not in _PLACED and key not in _SETTINGS}),
     )
+
+
+def without_places(run: Mapping[str, Any]) -> dict[str, Any]:
+    """run.json fit to be shared: a domain goes by its folder's name, and no model's folder is told."""
+    shown = dict(run)
+    if "domains" in run:
+        shown["domains"] = [
+            {**domain, "reference": Path(str(domain["reference"])).name} if "reference" in domain else domain
+            for domain in run["domains"]
+        ]
+    if "resolved" in run:  # runs of earlier versions hold the folders
+        shown["resolved"] = {
+            side: {key: value for key, value in found.items() if key != "folder"}
+            for side, found in run["resolved"].items()
+        }
+    return shown
+
+
+def _sizes(profile: Mapping[str, Any]) -> dict[str, Any]:
+    """A profile's sizes, where a size that no domain reaches stands for all that there is."""
+    return {key: "all" if isinstance(size, int) and size >= ALL else size for key, size in profile.items()}
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -84,8 +109,6 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 def _text(value: object) -> str:
     if value is None or value == "":
         return MISSING
-    if isinstance(value, int) and value >= 10**9:
-        return "all"
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
     return str(value)

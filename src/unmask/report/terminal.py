@@ -41,6 +41,8 @@ def print_summary(
         console.print()
         _profile(console, result)
     console.print()
+    if note := (run.get("frame") or {}).get("note"):
+        console.print(Text(str(note), "dim"))
     console.print(Text.assemble("Full report: ", (str(report_path), "bold")), soft_wrap=True)
 
 

@@ -29,8 +29,8 @@ MECHANISMS: Mapping[str, str] = {
     "its answers far less than it moved the base model's.",
     "compressed": "The model's states on open questions lie closer together along this direction, and along this "
     "one in particular.",
-    "rescaled": "Its states lie closer together along this direction, but along other directions as well: "
-    "everything shrank, not this concept alone.",
+    "rescaled": "Its states lie closer together along this direction, but no more than along others that have nothing "
+    "to do with it.",
     "rotated": "The two sides are still told apart, along another direction than in the base model.",
     "reactivates": "Telling the model who is asking brings the sides back into its answers.",
 }

@@ -5,21 +5,32 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 import torch
-import transformers
 
+from unmask.models.edits import Edit
 from unmask.models.errors import ModelError
 from unmask.models.judges import Judge
 from unmask.models.model import Model
 from unmask.models.tokens import Tokens
 from unmask.runner.planner import Batch, Budget, plan
 from unmask.runner.records import Records
-from unmask.runner.requests import Answer, Classify, Generate, Read, Request, Score, engine_name, request_key
+from unmask.runner.requests import (
+    Answer,
+    Classify,
+    Failed,
+    Generate,
+    Read,
+    Request,
+    Score,
+    engine_name,
+    request_key,
+)
 from unmask.runner.store import RecordStore, Result
 
 RECORD_VERSION = 1
@@ -56,7 +67,7 @@ def software_facts() -> dict[str, object]:
     return {
         "records": RECORD_VERSION,
         "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "transformers": version("transformers"),
         "threads": torch.get_num_threads(),
     }
 
@@ -69,7 +80,9 @@ class LocalRunner:
         engines: what stands behind "base", "aligned" and each domain's judge.
         store: where the run's records are.
         budget: how large a batch may grow.
-        halved: keys of batches that had to be split because memory ran out.
+        fresh: do not take a judge's answers from the folder that outlives the run; they are still left there.
+        halved: keys of batches that had to be split, in this run or in the one that left the record: because memory
+            ran out, or to find the row that an edit leaves without an answer.
         seconds: time spent by engine and kind of request, loading apart.
         batches: keys of the batches that the run rests on, in the order in which they were planned.
     """
@@ -78,6 +91,7 @@ class LocalRunner:
     store: RecordStore
     budget: Budget = field(default_factory=Budget)
     progress: Progress | None = None
+    fresh: bool = False
     halved: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     batches: list[str] = field(default_factory=list)
@@ -96,8 +110,8 @@ class LocalRunner:
         What an earlier round of this run asked is not planned again, whoever asked it.
 
         Raises:
-            ModelError: a model could not be loaded, a prompt does not fit, activations are not finite, or one row
-                alone is too large for the memory.
+            ModelError: a model could not be loaded, a prompt does not fit, activations are not finite without any
+                edit, or one row alone is too large for the memory.
         """
         identities = self.identities
         keys = {request: request_key(request, identities) for request in requests}
@@ -144,17 +158,19 @@ class LocalRunner:
     def _recall(self, name: str, key: str) -> dict[str, Result] | None:
         record = self.store.read(key)
         shared = self.engines[name].shared
-        if record is None and shared is not None:
-            record = RecordStore(shared).read(key)
+        if record is None and shared is not None and not self.fresh:
+            others = RecordStore(shared)
+            record = others.read(key)
             if record is not None:
-                self.store.write(key, list(record), list(record.values()))
+                self.store.write(key, list(record), list(record.values()), others.was_split(key))
+        if record is not None and key not in self.halved and self.store.was_split(key):
+            self.halved.append(key)
         return record
 
     def _keep(self, name: str, key: str, rows: Sequence[str], answers: Sequence[Result]) -> None:
-        self.store.write(key, rows, answers)
         shared = self.engines[name].shared
-        if shared is not None:
-            RecordStore(shared).write(key, rows, answers)
+        for store in (self.store, *([] if shared is None else [RecordStore(shared)])):
+            store.write(key, rows, answers, key in self.halved)
 
     def _length(self, request: Request) -> int:
         tokenize = self.engines[engine_name(request)].tokenize
@@ -189,15 +205,22 @@ class LocalRunner:
         return answers
 
     def _in_halves(self, engine: Model | Judge, requests: Sequence[Request], key: str) -> list[Result]:
-        """Serve a batch whole, or in halves of halves where memory runs out."""
+        """Serve a batch whole, or in halves of halves where memory runs out or an edit breaks the model on a row."""
         try:
             return _serve(engine, requests)
-        except torch.OutOfMemoryError as error:
-            if len(requests) == 1:
+        except (RuntimeError, MemoryError, ModelError) as error:
+            short = _memory_ran_out(error)
+            if not short and _edit(requests[0]) is None:
+                raise
+            if len(requests) == 1 and short:
                 raise ModelError(
                     f"{engine.name} has no memory left for a single row of {self._length(requests[0])} tokens; "
                     "use --dtype bfloat16, a smaller model or a larger device. What is done is kept."
                 ) from error
+            if len(requests) == 1:
+                # What the model cannot do without the edit either is no fault of the edit: it is raised here.
+                _serve(engine, [replace(request, edit=None) for request in requests])
+                return [Failed(str(error))]
         if key not in self.halved:
             self.halved.append(key)
         if torch.cuda.is_available():
@@ -207,6 +230,18 @@ class LocalRunner:
             *self._in_halves(engine, requests[:half], key),
             *self._in_halves(engine, requests[half:], key),
         ]
+
+
+def _memory_ran_out(error: Exception) -> bool:
+    """Torch has an error of its own on CUDA only; elsewhere the words tell."""
+    words = ("DefaultCPUAllocator", "not enough memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        word in str(error) for word in words
+    )
+
+
+def _edit(request: Request) -> Edit | None:
+    return None if isinstance(request, Classify) else request.edit
 
 
 def request_texts(request: Request) -> tuple[str, ...]:
@@ -230,7 +265,7 @@ def _serve(engine: Model | Judge, requests: Sequence[Request]) -> list[Result]:
         texts = [request for request in requests if isinstance(request, Classify)]
         return list(engine.classify([row.question for row in texts], [row.text for row in texts]))
     rows = [tokens_of(engine, request) for request in requests]
-    edits = [None if isinstance(request, Classify) else request.edit for request in requests]
+    edits = [_edit(request) for request in requests]
     first = requests[0]
     if isinstance(first, Read):
         layers = tuple(range(engine.n_layers + 1)) if first.layers is None else first.layers

@@ -7,19 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from unmask.runner.requests import Answer, Request, request_key
+from unmask.runner.requests import Answer, Failed, Request, request_key
 from unmask.runner.store import RecordStore, Result
 
 
+class EditError(RuntimeError):
+    """An edit leaves a request without an answer; it concerns who asked for that edit and nobody else."""
+
+
 class Records:
-    """The answers to a round of requests."""
+    """The answers to a round of requests. Taking one that an edit left without an answer raises `EditError`."""
 
     def __init__(self, answers: Mapping[Request, Result]) -> None:
         self._answers = answers
 
     def array(self, request: Request) -> npt.NDArray[np.float32]:
         """One numeric answer; its shape is what the request's docstring says."""
-        answer = self._answers[request]
+        answer = self._sound(request)
         assert not isinstance(answer, Answer)
         return answer
 
@@ -29,8 +33,14 @@ class Records:
 
     def answer(self, request: Request) -> Answer:
         """One sampled answer."""
-        answer = self._answers[request]
+        answer = self._sound(request)
         assert isinstance(answer, Answer)
+        return answer
+
+    def _sound(self, request: Request) -> npt.NDArray[np.float32] | Answer:
+        answer = self._answers[request]
+        if isinstance(answer, Failed):
+            raise EditError(answer.message)
         return answer
 
     def subset(self, requests: Iterable[Request]) -> Records:

@@ -88,6 +88,17 @@ class Answer:
     finished: bool
 
 
+@dataclass(frozen=True)
+class Failed:
+    """What stands in an answer's place where a request's own edit leaves none, such as activations that overflow.
+
+    Attributes:
+        message: why, in a sentence.
+    """
+
+    message: str
+
+
 def engine_name(request: Request) -> str:
     """Which engine serves a request: a side of the pair, or a domain's judge."""
     return judge_engine(request.judge) if isinstance(request, Classify) else request.side

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
 from unmask.stats._arrays import Floats, as_floats
 
@@ -53,12 +54,25 @@ def ledoit_wolf(data: npt.ArrayLike) -> ShrunkCovariance:
     centred = data - data.mean(0)
     if not np.any(centred):
         raise ValueError("the data do not vary, so they have no covariance; give at least two distinct rows.")
-    _, singular, basis = np.linalg.svd(centred, full_matrices=False)
+    singular, basis = _right_singular(centred)
     kept = singular > singular[0] * max(data.shape) * np.finfo(np.float64).eps
     variances = singular[kept] ** 2 / data.shape[0]
     total = float(variances.sum())
     intensity = shrinkage_intensity(centred, total, float((variances**2).sum()))
     return ShrunkCovariance(basis[kept], variances, intensity, total / data.shape[1])
+
+
+def _right_singular(data: Floats) -> tuple[Floats, Floats]:
+    """Singular values and right singular vectors (rows) of `data [n, d]`.
+
+    LAPACK's fast driver (divide and conquer) now and then finds no end, as on the states of a model and of its equal
+    stacked on one another; its plain one, four times slower, does.
+    """
+    try:
+        _, singular, basis = np.linalg.svd(data, full_matrices=False)
+    except np.linalg.LinAlgError:
+        _, singular, basis = scipy.linalg.svd(data, full_matrices=False, lapack_driver="gesvd")
+    return singular, basis
 
 
 def shrinkage_intensity(centred: Floats, trace: float, squared_norm: float) -> float:

@@ -17,9 +17,14 @@ RATIOS = {
     "context": ("reactivation", "swing_aligned", "swing_base", "swing_base"),
 }
 
+SIGNED = {"causation", "context"}
+"""Axes whose quantity has a sign of its own, which training may turn round."""
+
 
 def depth_profile(readings: Mapping[str, Reading]) -> dict[str, dict[str, float] | None]:
     """1 − aligned / base for each axis, clamped to [0, 1], with its interval; None where it was not measured.
+
+    A gain or a swing that is reversed has not gone, so of these the size of the ratio counts; an AUC below chance has.
 
     An axis that base itself does not have has nothing to be deep about and is None as well: a quantity that cannot be
     told from 0, or a gain from what random directions do.
@@ -32,8 +37,10 @@ def depth_profile(readings: Mapping[str, Reading]) -> dict[str, dict[str, float]
             top, bottom = estimates[above], estimates[below]
             assert top.replicates is not None
             assert bottom.replicates is not None
-            draws = 1 - ratio_replicates(bottom.value, top.replicates, bottom.replicates)
-            interval = percentile_interval(1 - top.value / bottom.value, draws, clusters=top.n)
+            size = np.abs if axis in SIGNED else np.asarray
+            draws = 1 - size(ratio_replicates(bottom.value, top.replicates, bottom.replicates))
+            value = 1 - float(size(top.value / bottom.value))
+            interval = percentile_interval(value, draws, clusters=top.n)
             clamped = np.clip([interval.value, interval.low, interval.high], 0.0, 1.0)
             profile[axis] = dict(zip(("value", "low", "high"), map(float, clamped), strict=True))
     profile |= {"tokens": None, "weights": None}

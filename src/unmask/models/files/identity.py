@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from unmask.models.cache import cache_dir
+from unmask.writing import write_atomically
 
+_TOKENIZER = (
+    "*token*.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "tekken.json",
+    "chat_template*",
+)
 # What transformers reads when it loads a model; training leftovers (optimizer, trainer state) and prose are not in it.
 _PATTERNS = (
     "*.safetensors",
@@ -21,13 +30,7 @@ _PATTERNS = (
     "config.json",
     "generation_config.json",
     "adapter_config.json",
-    "*token*.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-    "chat_template*",
+    *_TOKENIZER,
     "*.py",
 )
 
@@ -53,7 +56,16 @@ def file_sha256(path: Path) -> str:
 
 def model_files(folder: Path) -> list[Path]:
     """The files in a folder that decide what a model or an adapter does, by name."""
-    return sorted({path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()})
+    return _matching(folder, _PATTERNS)
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """Those of them that decide what text becomes of a talk and which tokens of a text, by name."""
+    return _matching(folder, _TOKENIZER)
+
+
+def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
 
 
 def folder_identity(folder: Path) -> str:
@@ -67,11 +79,3 @@ def combine(*parts: str | float | Iterable[str]) -> str:
     """One hex hash of several parts, in order."""
     plain = [part if isinstance(part, str | int | float) else list(part) for part in parts]
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old text or the new one, never half."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    os.replace(temporary, path)

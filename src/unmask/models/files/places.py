@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from unmask.models.errors import ModelError
 from unmask.models.files.identity import combine, folder_identity
 
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py"]
+_ADAPTER = "adapter_model.safetensors"
 _UNWANTED = ["*/*", "consolidated*", "training_args*"]
 
 
@@ -50,10 +52,10 @@ def hub_place(name: str, revision: str | None, allow_pickle: bool, adapter: bool
     """A hub model's snapshot, downloaded or from huggingface_hub's own cache.
 
     Raises:
-        ModelError: no such model or revision, no access, no network, or only pickle weights.
+        ModelError: no such model or revision, no access, no network, no room on the disk, or only pickle weights.
     """
     folder = _snapshot(name, revision, _WANTED)
-    if allow_pickle and not list(folder.glob("*.safetensors")):
+    if allow_pickle and not _safe(folder, adapter):
         folder = _snapshot(name, revision, [*_WANTED, "*.bin"])
     check_folder(name, folder, allow_pickle, adapter)
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
@@ -68,9 +70,10 @@ def check_folder(name: str, folder: Path, allow_pickle: bool, adapter: bool) -> 
             base = adapter_config(folder).get("base_model_name_or_path") or "BASE"
             raise ModelError(f"{name} is an adapter and not a whole model; write {base}+{name}.")
         raise ModelError(f"{name} holds no {what}: a file {config} was expected in {folder}.")
-    if list(folder.glob("*.safetensors")):
+    if _safe(folder, adapter):
         return
-    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    patterns = ("adapter_model.bin",) if adapter else ("*.bin", "*.pt", "*.pth")
+    pickles = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
     if pickles and not allow_pickle:
         raise ModelError(
             f"{name} holds its weights as pickle files only ({pickles[0]}), which can run any code when they are "
@@ -78,9 +81,14 @@ def check_folder(name: str, folder: Path, allow_pickle: bool, adapter: bool) -> 
         )
     if not pickles:
         raise ModelError(
-            f"{name} holds no weights: *.safetensors files were expected in {folder} "
+            f"{name} holds no weights: {_ADAPTER if adapter else 'a *.safetensors file'} was expected in {folder} "
             "(pickle files on the hub are fetched only with allow_pickle=True)."
         )
+
+
+def _safe(folder: Path, adapter: bool) -> bool:
+    """Whether the weights that would be loaded are safetensors; PEFT takes adapter_model.bin where its own lack."""
+    return (folder / _ADAPTER).is_file() if adapter else any(folder.glob("*.safetensors"))
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:
@@ -122,12 +130,46 @@ def _snapshot(name: str, revision: str | None, wanted: list[str]) -> Path:
         raise ModelError(f"The hub has no model {at} that you can see{_local_hint(name)}.") from error
     except errors.HFValidationError as error:
         raise ModelError(f"{at} is not a hub model's name ({error}){_local_hint(name)}.") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
-        raise ModelError(
-            f"The hub model {at} is not in the local hub cache and the hub cannot be reached "
-            f"(offline, or HF_HUB_OFFLINE is set); connect once, or give a local folder{_local_hint(name)}."
-        ) from error
+    except Exception as error:  # huggingface_hub, its http client and the disk raise many kinds here
+        raise ModelError(f"{_download_failure(at, error)}{_local_hint(name)}.") from error
     return Path(path)
+
+
+def _download_failure(at: str, error: Exception) -> str:
+    """What kept a hub model from being downloaded, as a sentence without its full stop."""
+    from huggingface_hub import constants, errors
+
+    missing = isinstance(error, errors.LocalEntryNotFoundError)
+    cause = (error.__cause__ if missing else None) or error  # it wraps what the hub or the network said
+    if isinstance(cause, errors.HfHubHTTPError):
+        status = cause.response.status_code
+        if status in (401, 403):
+            return (
+                f"The hub refuses access to {at} (HTTP {status}); log in with `hf auth login` as someone who may "
+                "read it, or give a local folder"
+            )
+        return f"The hub answered with HTTP {status} when asked for {at}; try again later, or give a local folder"
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"The disk is full: the hub model {at} does not fit into {constants.HF_HUB_CACHE}; free some space, or "
+            "set HF_HOME to a folder on another disk"
+        )
+    if isinstance(cause, PermissionError):
+        return (
+            f"You may not write {cause.filename or constants.HF_HUB_CACHE}, where the hub model {at} would be kept; "
+            "change its permissions, or set HF_HOME to a folder of your own"
+        )
+    unreachable = isinstance(cause, errors.LocalEntryNotFoundError | ConnectionError | TimeoutError)
+    if unreachable or (missing and not isinstance(cause, OSError)):
+        return (
+            f"The hub model {at} is not in the local hub cache and the hub cannot be reached "
+            "(offline, or HF_HUB_OFFLINE is set); connect once, or give a local folder"
+        )
+    first = (str(cause).strip().splitlines() or ["no reason given"])[0]
+    return (
+        f"The hub model {at} could not be downloaded ({type(cause).__name__}: {first}); try again, or give a local "
+        "folder"
+    )
 
 
 def _local_hint(name: str) -> str:

@@ -85,12 +85,18 @@ class Fitted:
         return 0 if topic is None else 1 + self.topics.index(topic)
 
 
-def fit(examples: Sequence[Example], readings: Floats, blanks: Mapping[str, NDArray[np.float32]]) -> Fitted:
+def fit(
+    examples: Sequence[Example],
+    readings: Floats,
+    questions: Mapping[str, str],
+    blanks: Mapping[str, NDArray[np.float32]],
+) -> Fitted:
     """Fit both stages.
 
     Args:
         examples: n texts.
         readings: `[n, D]`.
+        questions: the topic of every question that is to be known, those of the examples among them.
         blanks: by question, `[D]`, the reading of an answer that takes no side.
     """
     kinds = np.array([max(CLASSES.index(row.kind) - 1, 0) for row in examples])
@@ -116,8 +122,8 @@ def fit(examples: Sequence[Example], readings: Floats, blanks: Mapping[str, NDAr
         sharpness=np.array([kind_sharpness, side_sharpness], np.float32),
         wording=wording,
         topics=topics,
-        questions={row.question: row.topic for row in examples},
-        blanks=np.stack([blanks[question] for question in dict.fromkeys(row.question for row in examples)]),
+        questions=dict(questions),
+        blanks=np.stack([blanks[question] for question in questions]),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from unmask.domains.schema import Domain
 from unmask.models.judges.domain.fit import Fitted, fit
-from unmask.models.judges.domain.material import Example, gather
+from unmask.models.judges.domain.material import Example, card_questions, gather
 from unmask.models.judges.domain.reading import Reader
 from unmask.models.judges.domain.store import read_fitted, write_fitted
 from unmask.models.judges.judge import Judge, judge_words
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever the same domain and encoder would give a different judge."""
 
 
@@ -62,14 +62,16 @@ def fit_or_recall(domain: Domain, reader: Reader, path: Path) -> Fitted:
     """The fitted weights stored at `path`, else fitted now and stored there."""
     fitted = read_fitted(path)
     if fitted is None:
-        fitted = fit_on(gather(domain), reader)
+        fitted = fit_on(gather(domain), reader, card_questions(domain))
         write_fitted(path, fitted)
     return fitted
 
 
-def fit_on(examples: Sequence[Example], reader: Reader) -> Fitted:
-    """Read the examples and fit on them."""
-    questions, texts = [row.question for row in examples], [row.text for row in examples]
-    different = list(dict.fromkeys(questions))
-    blanks = dict(zip(different, reader.blanks(different), strict=True))
-    return fit(examples, reader.read(questions, texts).astype(np.float64), blanks)
+def fit_on(examples: Sequence[Example], reader: Reader, known: Mapping[str, str] | None = None) -> Fitted:
+    """Read the examples and fit on them; `known` names the topic of questions that no example answers."""
+    topics = {row.question: row.topic for row in examples}
+    learnt = set(topics.values())
+    topics |= {question: topic for question, topic in (known or {}).items() if topic in learnt}
+    blanks = dict(zip(topics, reader.blanks(list(topics)), strict=True))
+    readings = reader.read([row.question for row in examples], [row.text for row in examples])
+    return fit(examples, readings.astype(np.float64), topics, blanks)

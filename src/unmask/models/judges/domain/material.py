@@ -1,6 +1,6 @@
 """What a domain judge is built from: a domain's labelled answers, its statements, and texts made from both.
 
-The card never comes near it. Everything made here is a pure function of the domain.
+Of the card it learns no answer. Everything made here is a pure function of the domain.
 """
 
 from __future__ import annotations
@@ -74,6 +74,15 @@ def gather(domain: Domain) -> list[Example]:
         *_garbage(domain, labelled, asked, rng),
         *_cut_off(labelled, rng),
     ]
+
+
+def card_questions(domain: Domain) -> dict[str, str]:
+    """The topic of each question of the card, without its answers.
+
+    An audited question's topic is known to the judge. With the card's known as well, the card tests the weights that
+    sort audited answers, and not those for questions on no known topic.
+    """
+    return {row.question: row.topic for row in domain.card}
 
 
 def _topics(domain: Domain) -> list[str]:
