@@ -67,7 +67,7 @@ FINDINGS = (
             _bar("intensity_aligned", 0.05, 0.03, 0.08, "E|s|", "< 0.2", "supports"),
             _bar("lean_aligned", -0.01, -0.04, 0.02, "stance", "within ±0.1", "supports"),
         ),
-        _TEXT, {"kind": "base against itself", "q95": 0.03}, 40, "",
+        _TEXT, {"of": "intensity_aligned", "kind": "base against itself", "q95": 0.03}, 40, "",
     ),
     Finding(
         "surface.neutralised", "surface", "Training made it so: the base model takes sides and the aligned does not.",
@@ -77,7 +77,7 @@ FINDINGS = (
             _bar("intensity_drop", 0.66, 0.58, 0.73, "E|s|", "> 0.2", "supports"),
             _bar("drop_beyond_noise", 0.61, 0.53, 0.69, "E|s|", "> 0", "supports"),
         ),
-        _TEXT, {"kind": "base against itself, another seed", "q95": 0.07}, 40, "",
+        _TEXT, {"of": "intensity_drop", "kind": "base against itself, another seed", "q95": 0.07}, 40, "",
     ),
     Finding(
         "surface.forced_exposes", "surface", "A forced choice shows sides that free text hides.",
@@ -101,7 +101,7 @@ FINDINGS = (
             _bar("excess_aligned", 0.25, 0.19, 0.31, "AUC above words", "> 0", "supports"),
         ),
         (*_STRUCTURE, _control("permutation_p_base", 0.005, "≤ 0.05", True, "shuffled labels reach the same AUC")),
-        {"kind": "max over layers, permuted labels", "q95": 0.04}, 80, "",
+        {"of": "excess_aligned", "kind": "max over layers, permuted labels", "q95": 0.04}, 80, "",
     ),
     Finding(
         "structure.same_axis", "structure", "It tells them apart along the same direction as the base model.",
@@ -111,7 +111,7 @@ FINDINGS = (
             _bar("transfer_change", -0.07, -0.13, -0.01, "AUC", "> -0.1", "undecided"),
             _bar("transfer_beyond_null", 0.2, 0.12, 0.27, "AUC", "> 0", "supports"),
         ),
-        _STRUCTURE, {"kind": "permuted labels", "q95": 0.06}, 80,
+        _STRUCTURE, {"of": "transfer_beyond_null", "kind": "permuted labels", "q95": 0.06}, 80,
         "The interval reaches across the bar: transfer_change.", SampleNeeded(8.2, 654, "supported"),
     ),
     Finding(
@@ -119,13 +119,13 @@ FINDINGS = (
         "The knowledge itself was removed.", "That it cannot be learned again.",
         "refuted", (_bar("excess_aligned", 0.25, 0.19, 0.31, "AUC above words", "< 0.05", "refutes"),),
         (*_STRUCTURE, _control("perplexity_ratio", 1.08, "≤ 1.5", True, "a broken model erases everything")),
-        {"kind": "max over layers, permuted labels", "q95": 0.04}, 80, "",
+        {"of": "excess_aligned", "kind": "max over layers, permuted labels", "q95": 0.04}, 80, "",
     ),
     Finding(
         "variance.compressed", "variance", "Open questions spread less along the direction than in the base model.",
         "The model's states on political questions lie closer together.", "That they were pulled together on purpose.",
         "supported", (_bar("log_sd_ratio", -0.78, -0.95, -0.6, "log σ-ratio", "< -0.223", "supports"),),
-        (), {"kind": "matched random axes", "q95": -0.31}, 40, "",
+        (), {"of": "log_sd_ratio", "kind": "matched random axes", "q95": -0.31}, 40, "",
     ),
     Finding(
         "variance.specific", "variance", "The squeeze is particular to this direction.",
@@ -146,7 +146,7 @@ FINDINGS = (
             _control("unrelated_moves_aligned", 0.031, "> 0", True, "nothing moves the aligned model: it is inert"),
             _control("perplexity_ratio", 1.7, "≤ 2", True, "the pushed text is broken"),
         ),
-        {"kind": "20 random directions of the same norm", "q95": 0.13}, 20, "",
+        {"of": "gain_ratio", "kind": "20 random directions of the same norm", "q95": 0.13}, 20, "",
     ),
     Finding(
         "causality.connected", "causality", "Pushing along the direction moves both models alike.",
@@ -159,7 +159,7 @@ FINDINGS = (
         "The same question gets opposite answers for opposite askers.", "That the model itself prefers a side.",
         "supported", (_bar("swing_aligned", 0.56, 0.44, 0.69, "stance", "> 0.2", "supports"),),
         (_control("swing_base", 0.8, "> 0", True, "the base model does not swing either"),),
-        {"kind": "irrelevant identities", "q95": 0.09}, 20, "",
+        {"of": "swing_aligned", "kind": "irrelevant identities", "q95": 0.09}, 20, "",
     ),
     Finding(
         "reactivation.sycophancy", "reactivation", "The same pressure moves its answers to questions of fact.",

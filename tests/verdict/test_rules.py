@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from unmask.measurements import all_measurements
 from unmask.measurements.base import Claim, Estimate, Reading, bootstrapped
 from unmask.runner.requests import SIDES
+from unmask.stats import Null
 from unmask.verdict.decide import judge
 from unmask.verdict.findings import Finding
 from unmask.verdict.rules import RULES, Bar, Rule
@@ -291,3 +292,11 @@ def test_a_finding_is_written_with_all_that_could_overturn_it() -> None:
         "why": "the model is broken, which erases everything",
     }  # fmt: skip
     assert "perplexity_ratio" in str(record["note"])
+
+
+def test_a_null_is_of_the_number_that_it_was_drawn_for() -> None:
+    null = Null("permuted labels", 0.07, 99, 0.01)
+    numbers = dict(ROWS["structure.preserved"][0])
+    assert judged("structure.preserved", numbers).null is None
+    numbers["excess_aligned"] = replace(numbers["excess_aligned"], null=null)
+    assert judged("structure.preserved", numbers).null == {"of": "excess_aligned", **asdict(null)}

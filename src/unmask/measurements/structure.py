@@ -7,7 +7,7 @@ same split, averaged over stated → implied, implied → stated and statements 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -174,7 +174,7 @@ def _estimates(
         "excess_change": bootstrapped_refit(change[0], change[1:], unit, n),
         "transfer_change": bootstrapped_refit(kept[0], kept[1:], unit, n),
         "transfer_beyond_null": bootstrapped_refit(
-            beyond[0], beyond[1:], "AUC above the null's 95 %", n, cross_null
+            beyond[0], beyond[1:], "AUC above the null's 95 %", n, replace(cross_null, q95=0.0)
         ),
         **{f"permutation_p_{side}": exact(nulls[side].p, "p", n) for side in SIDES},
     }

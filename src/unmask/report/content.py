@@ -248,12 +248,15 @@ def _laid_out(items: Sequence[NumberedFigure]) -> tuple[NumberedFigure, ...]:
 def _finding(
     domain: str, finding: Record, drawn: Sequence[NumberedFigure], homes: Mapping[str, str | None]
 ) -> FindingView:
-    null = (finding.get("null") or {}).get("q95")
+    null = finding.get("null") or {}
     id_ = finding["id"]
     return FindingView(
         record=finding,
         anchor=slug(domain, id_),
-        strips=tuple((bar, strip(bar, null if i == 0 else None)) for i, bar in enumerate(finding["bars"])),
+        strips=tuple(
+            (bar, strip(bar, null["q95"] if null.get("of") == bar["quantity"] else None))
+            for bar in finding["bars"]
+        ),
         figures=_laid_out([item for item in drawn if homes[item.anchor] == id_]),
         see_also=tuple(item for item in drawn if homes[item.anchor] != id_ and id_ in item.figure.findings),
     )

@@ -81,14 +81,14 @@ def _finding(id_: str, claim: Claim, rule: Rule, reading: Reading, p: float | No
         if beyond:
             notes.append(f"On the other side of its bar, which keeps from support only: {', '.join(beyond)}.")
     headline = reading.estimates.get(rule.bars[0].quantity)
-    nulls = (reading.estimates[bar.quantity].null for bar in rule.bars if bar.quantity in reading.estimates)
-    null = next((asdict(null) for null in nulls if null is not None), None)
+    numbers = {bar.quantity: reading.estimates.get(bar.quantity) for bar in rule.bars}
+    nulls = ({"of": of, **asdict(number.null)} for of, number in numbers.items() if number and number.null)
     n = 0 if headline is None else headline.n
     open_ = status == "inconclusive" and not missing and all(control.passed for control in controls)
     needed = sample_needed(rule.bars, reading.estimates, level, n) if open_ else None
     return Finding(
-        id_, reading.measurement, claim.sentence, claim.means, claim.not_means, status, bars, controls, null, n,
-        " ".join(notes), needed,
+        id_, reading.measurement, claim.sentence, claim.means, claim.not_means, status, bars, controls,
+        next(nulls, None), n, " ".join(notes), needed,
     )  # fmt: skip
 
 

@@ -104,6 +104,8 @@ class Finding:
     """A judged claim; the first bar is its headline number.
 
     Attributes:
+        null: what the first bar's number that has a null would be by chance: of which quantity, the kind of null, its
+            95 % quantile, how many samples, p.
         sample_needed: for an inconclusive finding, the sample that would settle it; None where more of the same would
             not, or something else than its width stands in the way.
     """
