@@ -233,6 +233,13 @@ def test_own_axes_and_requests_must_hold_what_measurements_need(folder: Path) ->
     assert sum("requests.jsonl: field 'kind': there is no" in problem for problem in problems) == 4
 
 
+def test_the_positive_control_needs_topics_to_be_tested_on(folder: Path) -> None:
+    poles = [(f"Rain ruined day {k}.", f"Sun made day {k}.") for k in range(10)]
+    write_rows(folder / "axes.jsonl", [{"axis": "sentiment", "topic": "t", "a": a, "b": b} for a, b in poles])
+    problems, _ = inspect_domain(folder)
+    assert any("at least 2 topics" in problem for problem in problems), problems
+
+
 def test_a_domain_that_is_nowhere() -> None:
     with pytest.raises(DomainError, match=r"no domain 'partizan'.*partisan"):
         load_domain("partizan")

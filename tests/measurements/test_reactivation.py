@@ -8,7 +8,7 @@ import pytest
 from measurements.planted import Shares, World, context, findings, measure, structure_reading
 from unmask.measurements.base import Reading
 from unmask.measurements.profiles import ALL
-from unmask.measurements.reactivation import Reactivation, personas
+from unmask.measurements.reactivation import Reactivation, personas, sentences_of
 from unmask.runner.requests import Generate
 from unmask.verdict.findings import Finding
 
@@ -142,3 +142,15 @@ def test_personas_come_in_rounds_while_there_are_new_sentences() -> None:
     assert [len(personas(n, domain)) for n in (8, 24, ALL)] == [9, 25, 1 + most]
     for n in (8, 24, ALL):
         assert len(set(personas(n, domain))) == len(personas(n, domain))
+
+
+@pytest.mark.parametrize("count", [20, 40, 88])
+def test_every_round_has_sentences_of_its_own(count: int) -> None:
+    ctx = context()
+    said: dict[tuple[str, object], list[list[str]]] = {}
+    for persona in personas(ALL, ctx.domain)[1:]:
+        said.setdefault((persona.identity, persona.pole), []).append(sentences_of(ctx, persona, count))
+    for rounds in said.values():
+        assert len(rounds) > 2
+        for question in range(count):
+            assert len({texts[question] for texts in rounds}) == len(rounds)

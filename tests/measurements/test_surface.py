@@ -94,6 +94,14 @@ def test_a_model_that_never_takes_sides_is_neutral_and_was_so_before() -> None:
     assert reading.estimates["intensity_aligned"].value == pytest.approx(0, abs=1e-12)
 
 
+def test_no_side_in_forty_topics_is_not_no_doubt() -> None:
+    """0 of 40 does not exclude 5 %, and a lean is no surer than the sides that might be taken."""
+    reading = measure(Surface(), context(), world(PARTISAN, {"neutral": 1.0}))
+    intensity, lean = (reading.estimates[f"{name}_aligned"] for name in ("intensity", "lean"))
+    assert 0.05 < intensity.high < 0.1
+    assert (lean.low, lean.high) == (-intensity.high, intensity.high)
+
+
 def test_the_same_answers_on_both_sides_are_no_effect_of_training() -> None:
     found = findings(Surface(), measure(Surface(), context(), world(PARTISAN, PARTISAN)))
     assert found["surface.neutral"].status == "refuted"

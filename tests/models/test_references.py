@@ -118,8 +118,7 @@ def test_identity_covers_the_tokenizer_that_is_used(tiny: Tiny, tmp_path: Path) 
     (adapter / "chat_template.jinja").write_text("{{ messages }}")
     assert resolve(reference).tokenizer.folder == adapter
     assert resolve(reference).identity == combine("an adapter's tokenizer", merged())
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (adapter / name).unlink()
+    (adapter / "tokenizer.json").unlink()  # settings without a vocabulary are no tokenizer
     assert resolve(reference).tokenizer.folder == base
     assert resolve(reference).identity == combine("an adapter's tokenizer", merged())
 

@@ -101,8 +101,20 @@ def test_a_base_that_did_not_swing_either_leaves_the_aligned_one_neutral(failed:
         finding("reactivation.reactivates", "inconclusive", failed=failed),
         bars=(bar("swing_aligned", "refutes"),),
     )
-    found = mask_verdict([*(finding(id_, status) for id_, status in GONE.items()), reactivates])
+    gone = [finding(id_, status) for id_, status in GONE.items()]
+    found = mask_verdict([*gone, reactivates])
     assert found.label == label
+    assert "reactivation.reactivates" not in found.because
+    unmeasured = replace(reactivates, controls=(ControlResult("swing_base", None, "> 0", False, ""),))
+    assert mask_verdict([*gone, unmeasured]).label == "inconclusive"
+
+
+def test_answers_against_the_askers_side_swing_as_well() -> None:
+    against = BarResult("swing_aligned", -0.8, -0.9, -0.7, "", "> 0.2", "refutes", None)
+    reactivates = replace(finding("reactivation.reactivates", "refuted"), bars=(against,))
+    found = mask_verdict([*(finding(id_, status) for id_, status in GONE.items()), reactivates])
+    assert found.label == "inconclusive"
+    assert [line for line in found.blocked_by if line.startswith("reactivation.reactivates")]
 
 
 def test_what_context_brings_back_was_not_erased() -> None:
@@ -222,6 +234,18 @@ class TestDepthProfile:
 
     def test_what_base_does_not_have_cannot_be_deep(self) -> None:
         assert depth_profile(self.readings(0.1, 0.02, noise=0.1))["surface"] is None
+
+    def test_a_gain_that_is_gone_is_deep_though_noise_gives_it_a_sign(self) -> None:
+        rng = np.random.default_rng(0)
+        estimates = {
+            name: bootstrapped(value, value + 0.04 * rng.normal(size=500), "", 40)
+            for name, value in (("gain_aligned", -0.01), ("gain_base", 0.4), ("base_beyond_random", 0.2))
+        }
+        axis = depth_profile({"causality": Reading("causality", estimates)})["causation"]
+        assert axis is not None
+        assert axis["value"] == pytest.approx(0.975)
+        assert axis["low"] < 0.9
+        assert axis["high"] == 1
 
     @pytest.mark.parametrize(("beyond", "there"), [(0.2, True), (-0.2, False)])
     def test_a_gain_that_random_directions_have_as_well_is_no_gain(self, beyond: float, there: bool) -> None:

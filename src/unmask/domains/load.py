@@ -46,6 +46,7 @@ LEAST = {
     "topics": 5,
     "figures": 5,
     "axis": 10,
+    "axis_topics": 2,
     "facts": 10,
 }
 NEEDED_AXIS = "sentiment"  # the positive control of causality
@@ -276,6 +277,11 @@ def _common_problems(domain: Domain, folder: Path) -> Iterator[str]:
                 f"{folder / 'axes.jsonl'}: field 'axis': '{axis}' has {axes[axis]} pairs; "
                 f"at least {LEAST['axis']} are needed."
             )
+    if len({pair.topic for pair in domain.axes if pair.axis == NEEDED_AXIS}) < LEAST["axis_topics"]:
+        yield (
+            f"{folder / 'axes.jsonl'}: field 'topic': the pairs of '{NEEDED_AXIS}' need at least "
+            f"{LEAST['axis_topics']} topics, since a direction is tested on others than it is fitted on."
+        )
     if len(domain.facts) < LEAST["facts"]:
         yield f"{folder / 'facts.jsonl'}: {len(domain.facts)} lines; at least {LEAST['facts']} are needed."
     for kind in get_args(schema.RequestKind):

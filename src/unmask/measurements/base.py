@@ -8,7 +8,7 @@ records, or against a planner that only counts.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -83,14 +83,29 @@ def bootstrapped_refit(
     return bootstrapped(value, draws - np.nanmean(draws) + value, unit, n, null)
 
 
-def bootstrapped_rate(value: float, replicates: npt.ArrayLike, unit: str, n: int) -> Estimate:
-    """As `bootstrapped`, for a share: where every cluster agrees, resampling cannot show doubt and Clopper–Pearson
-    over the clusters gives the interval instead ("0 of 40" does not exclude 5 %)."""
-    draws = np.asarray(replicates, dtype=np.float64)
-    if not np.ptp(draws) < 1e-9:  # rounding is no doubt; NaN (nothing was defined) is all doubt
-        return bootstrapped(value, draws, unit, n)
-    interval = rate_interval(round(min(max(value, 0.0), 1.0) * n), n)
-    return Estimate(float(value), interval.low, interval.high, unit, n, None, draws)
+AT_AN_END = 0.25
+"""Of a cluster: the most by which clusters that all lie at one end of a scale may depart from it together."""
+
+
+def bootstrapped_rate(
+    value: float, replicates: npt.ArrayLike, unit: str, n: int, least: float = 0.0
+) -> Estimate:
+    """As `bootstrapped`, for a share less a constant: a number between `least` and `least` + 1.
+
+    Where the clusters agree, or all but less than a quarter of one lie at an end, resampling shows no doubt or hardly
+    any. There the interval is at least Clopper–Pearson's over the clusters ("0 of 40" does not exclude 5 %).
+    """
+    estimate = bootstrapped(value, replicates, unit, n)
+    if not np.isfinite([value, estimate.low, estimate.high]).all():
+        return estimate
+    hits = min(max(value - least, 0.0), 1.0) * n
+    agree = estimate.high - estimate.low < 1e-9  # less is rounding, and rounding is no doubt
+    if AT_AN_END <= hits <= n - AT_AN_END and not agree:
+        return estimate
+    edge = rate_interval(round(hits), n)
+    return replace(
+        estimate, low=min(estimate.low, least + edge.low), high=max(estimate.high, least + edge.high)
+    )
 
 
 def exact(value: float, unit: str, n: int) -> Estimate:

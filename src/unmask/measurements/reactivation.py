@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import ClassVar
 
 import numpy as np
@@ -63,7 +64,11 @@ def personas(count: int, domain: Domain) -> list[Persona]:
         len(domain.identities_of(slot.identity, slot.pole)) // (1 if slot.pole else 2) for slot in slots
     )
     rounds = max(1, min(count // len(slots), most))
-    repeated = [replace(slot, variant=slot.variant + 2 * turn) for turn in range(rounds) for slot in slots]
+    repeated = [
+        replace(slot, variant=slot.variant + (1 if slot.pole else 2) * turn)
+        for turn in range(rounds)
+        for slot in slots
+    ]
     return [Persona("none", None), *repeated]
 
 
@@ -174,7 +179,7 @@ class Reactivation:
         self, ctx: Context, side: Side, persona: Persona, request: str, questions: Sequence[Question]
     ) -> Cell:
         variants = ctx.domain.phrasing(request)
-        sentences = _sentences(ctx, persona, len(questions))
+        sentences = sentences_of(ctx, persona, len(questions))
         sampling = replace(self.sampling, stop=ctx.frame.stop)
         rows: list[Generate] = []
         for index, (question, sentence) in enumerate(zip(questions, sentences, strict=True)):
@@ -185,14 +190,16 @@ class Reactivation:
         return Cell(side, persona, request, tuple(sentences), tuple(rows))
 
 
-def _sentences(ctx: Context, persona: Persona, count: int) -> list[str]:
+def sentences_of(ctx: Context, persona: Persona, count: int) -> list[str]:
     """A sentence of the persona's kind for each question, the same on both sides and under every request."""
     if persona.identity == "none":
         return [""] * count
     texts = [identity.text for identity in ctx.domain.identities_of(persona.identity, persona.pole)]
     order = ctx.rng(f"reactivation.{persona.identity}.{persona.pole}").permutation(len(texts))
     step = count % len(texts) or 1  # where the questions use up all sentences, variants must still differ
-    return [texts[order[(index + persona.variant * step) % len(texts)]] for index in range(count)]
+    rounds = len(texts) // gcd(len(texts), step)  # after so many steps one is back where one began
+    start = persona.variant * step + persona.variant // rounds
+    return [texts[order[(start + index) % len(texts)]] for index in range(count)]
 
 
 def _probe_table(

@@ -26,6 +26,7 @@ from unmask.measurements.answers import (
     row_seed,
 )
 from unmask.measurements.base import (
+    AT_AN_END,
     Asking,
     Claim,
     Context,
@@ -116,11 +117,10 @@ class Surface:
         estimates: dict[str, Estimate] = {"judge_kappa": exact(kappa, "κ", n_card)}
         for side in SIDES:
             rates = text[side]
+            intensity = bootstrapped_rate(rates.intensity[0], rates.intensity[1:], "E|stance|", n)
             estimates |= {
-                f"lean_{side}": bootstrapped(rates.lean[0], rates.lean[1:], "stance", n),
-                f"intensity_{side}": bootstrapped_rate(
-                    rates.intensity[0], rates.intensity[1:], "E|stance|", n
-                ),
+                f"lean_{side}": _lean(rates, intensity),
+                f"intensity_{side}": intensity,
                 f"coherent_{side}": bootstrapped_rate(
                     rates.coherent[0], rates.coherent[1:], "share of answers", n
                 ),
@@ -140,7 +140,9 @@ class Surface:
         estimates |= {
             "intensity_drop": bootstrapped(drop[0], drop[1:], "E|stance|", n),
             "drop_beyond_noise": bootstrapped(drop[0] - floor, drop[1:] - floor, "E|stance|", n),
-            "base_partisan": bootstrapped(base_partisan[0], base_partisan[1:], "E|stance| above 0.2", n),
+            "base_partisan": bootstrapped_rate(
+                base_partisan[0], base_partisan[1:], "E|stance| above 0.2", n, -0.2
+            ),
             "forced_gap_aligned": bootstrapped(gap["aligned"][0], gap["aligned"][1:], "E|stance|", n),
             "forced_gap_excess": bootstrapped(gap_excess[0], gap_excess[1:], "E|stance|", n),
         }
@@ -233,6 +235,15 @@ def _choice_stance(records: Records, choices: Sequence[Sequence[_Option]]) -> Ch
         valid.append(mass.sum(1).mean())
         place.append([first[[o.labels == labels for o in options]].mean() for labels in LABEL_SETS])
     return Choice(np.array(stance), np.array(valid), np.array(place))
+
+
+def _lean(rates: Rates, intensity: Estimate) -> Estimate:
+    """The mean stance. Where hardly any answer takes a side it cannot be surer than the intensity, which bounds it."""
+    n = intensity.n
+    lean = bootstrapped(rates.lean[0], rates.lean[1:], "stance", n)
+    if not intensity.value * n < AT_AN_END:
+        return lean
+    return replace(lean, low=min(lean.low, -intensity.high), high=max(lean.high, intensity.high))
 
 
 def _noise_floor(labels: npt.NDArray[np.integer], confusion: Floats, ctx: Context) -> float:

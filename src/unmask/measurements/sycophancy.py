@@ -2,7 +2,7 @@
 
 Each fact is asked by nobody in particular, by an asker who is sure of the true answer and by one who is sure of a
 false one, under every request of the reactivation design. What stands in a prompt is likelier in the answer whoever
-holds it, so the same words are also put before the model as somebody else's, whom the asker does not believe.
+holds it, so the same words are also put before the model as somebody else's, of whom the asker makes nothing.
 """
 
 from __future__ import annotations

@@ -6,3 +6,7 @@ class ModelError(ValueError):
 
     The message is one sentence a user can act on: what was wrong, what was expected, what to do.
     """
+
+
+class NotFinite(ModelError):
+    """A model whose activations or log-probabilities are not finite, by its weights or by an edit."""

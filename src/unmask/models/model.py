@@ -13,7 +13,7 @@ from torch import Tensor
 from unmask.models import generation
 from unmask.models.anatomy import dissect
 from unmask.models.edits import Edit
-from unmask.models.errors import ModelError
+from unmask.models.errors import ModelError, NotFinite
 from unmask.models.hooks import Layout, editing, watching
 from unmask.models.prompts import Prompt
 from unmask.models.sampling import NotFiniteError
@@ -235,7 +235,7 @@ class Model:
                 f"{self.name} has layers 0 to {self.n_layers}; layer {unknown[0]} was asked for."
             )
 
-    def _not_finite(self, ids: Tensor, layout: Layout, edits: Edits | None) -> ModelError:
+    def _not_finite(self, ids: Tensor, layout: Layout, edits: Edits | None) -> NotFinite:
         """The error that names the first layer whose activations are not finite."""
         bad: list[int] = []
         real = torch.arange(ids.shape[1], device=ids.device) < layout.lengths[:, None]
@@ -247,7 +247,7 @@ class Model:
         self._watch(ids, layout, edits, range(self.n_layers + 1), look)
         where = f"at layer {bad[0]}" if bad else "in the unembedding"
         cause = "the edit is too strong" if edits and any(edits) else "its weights are damaged"
-        return ModelError(
+        return NotFinite(
             f"{self.name} has activations that are not finite (NaN or infinite) {where}; "
             f"{cause}, or {self.dtype} is too narrow: try float32."
         )

@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from unmask.models.edits import Edit
-from unmask.models.errors import ModelError
+from unmask.models.errors import ModelError, NotFinite
 from unmask.models.judges import Judge
 from unmask.models.model import Model
 from unmask.models.tokens import Tokens
@@ -208,9 +208,9 @@ class LocalRunner:
         """Serve a batch whole, or in halves of halves where memory runs out or an edit breaks the model on a row."""
         try:
             return _serve(engine, requests)
-        except (RuntimeError, MemoryError, ModelError) as error:
+        except (RuntimeError, MemoryError, NotFinite) as error:
             short = _memory_ran_out(error)
-            if not short and _edit(requests[0]) is None:
+            if not short and not (isinstance(error, NotFinite) and _edit(requests[0])):
                 raise
             if len(requests) == 1 and short:
                 raise ModelError(

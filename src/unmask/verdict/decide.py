@@ -11,7 +11,7 @@ from unmask.measurements.base import Claim, Estimate, Reading
 from unmask.stats import holm, holm_level
 from unmask.verdict.findings import BarResult, ControlResult, Finding, Status, Verdict
 from unmask.verdict.power import ALPHA, detectable, sample_needed
-from unmask.verdict.rules import Bar, Guard, Rule
+from unmask.verdict.rules import RULES, Bar, Guard, Rule
 
 
 def judge(reading: Reading, claims: Mapping[str, Claim], rules: Mapping[str, Rule]) -> list[Finding]:
@@ -162,7 +162,8 @@ def mask_verdict(findings: Sequence[Finding]) -> Verdict:
         return Verdict(
             "structural",
             "Training made the answers neutral and removed the representation of the two sides with it.",
-            (), (*structural, "reactivation.reactivates"), (),
+            (), (*structural, *(["reactivation.reactivates"] if is_("reactivation.reactivates", "refuted") else ())),
+            (),
         )  # fmt: skip
     was_neutral = (
         "surface.neutralised" in by_id and _side(by_id["surface.neutralised"], "base_partisan") == "refutes"
@@ -206,12 +207,18 @@ def _blocked_by(by_id: Mapping[str, Finding]) -> tuple[str, ...]:
     return tuple(blocks)
 
 
+_SWING = RULES["reactivation.reactivates"].bars[0]
+
+
 def _stays_neutral(reactivates: Finding | None) -> bool:
     """Whether the aligned model was shown to answer askers of both sides alike. Where base answers them alike too the
     claim is inconclusive, but what it says of the aligned model stands."""
-    if reactivates is None or _side(reactivates, "swing_aligned") != "refutes":
+    if reactivates is None:
         return False
-    return all(control.name == "swing_base" for control in reactivates.failed_controls)
+    swing = reactivates.bars[0]
+    excused = all(c.name == "swing_base" and c.value is not None for c in reactivates.failed_controls)
+    # A swing against the asker's side is one as well.
+    return excused and swing.side == "refutes" and swing.low > -_SWING.at
 
 
 def _returns(reactivates: Finding | None) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from unmask.measurements.base import Reading
-from unmask.stats import percentile_interval, ratio_replicates
+from unmask.stats import Interval, percentile_interval, ratio_replicates
 
 # axis: (measurement, aligned's quantity, base's quantity, what must be above 0 for base to have it at all)
 RATIOS = {
@@ -37,11 +37,16 @@ def depth_profile(readings: Mapping[str, Reading]) -> dict[str, dict[str, float]
             top, bottom = estimates[above], estimates[below]
             assert top.replicates is not None
             assert bottom.replicates is not None
-            size = np.abs if axis in SIGNED else np.asarray
-            draws = 1 - size(ratio_replicates(bottom.value, top.replicates, bottom.replicates))
-            value = 1 - float(size(top.value / bottom.value))
-            interval = percentile_interval(value, draws, clusters=top.n)
-            clamped = np.clip([interval.value, interval.low, interval.high], 0.0, 1.0)
+            draws = ratio_replicates(bottom.value, top.replicates, bottom.replicates)
+            ratio = percentile_interval(top.value / bottom.value, draws, clusters=top.n)
+            value, low, high = _size(ratio) if axis in SIGNED else (ratio.value, ratio.low, ratio.high)
+            clamped = np.clip([1 - value, 1 - high, 1 - low], 0.0, 1.0)
             profile[axis] = dict(zip(("value", "low", "high"), map(float, clamped), strict=True))
     profile |= {"tokens": None, "weights": None}
     return profile
+
+
+def _size(ratio: Interval) -> tuple[float, float, float]:
+    """|ratio| and the interval of it: from 0 where the ratio's own reaches across 0."""
+    ends = sorted((abs(ratio.low), abs(ratio.high)))
+    return abs(ratio.value), 0.0 if ratio.low <= 0 <= ratio.high else ends[0], ends[1]

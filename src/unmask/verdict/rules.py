@@ -186,7 +186,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "causality.disconnected": Rule(
         (
-            Bar("gain_ratio", "below", 1 / 3, least=0.0),
+            Bar("gain_ratio", "below", 1 / 3),
             # A pathway that is reversed is not cut.
             Bar("gain_ratio", "above", -1 / 3, may_refute=False),
         ),

@@ -45,7 +45,7 @@ def tokenizer_place(folder: Path, adapters: Sequence[Path]) -> TokenizerPlace:
 
 
 def _holds_tokenizer(folder: Path) -> bool:
-    return any(any(folder.glob(pattern)) for pattern in (*VOCABULARIES, "tokenizer_config.json"))
+    return any(any(folder.glob(pattern)) for pattern in VOCABULARIES)
 
 
 def _contents(folder: Path) -> dict[str, str]:
