@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from safetensors.numpy import save
 
 from unmask.models.judges.domain.fit import Fitted
 from unmask.models.judges.domain.wording import Wording
+from unmask.writing import replacing
 
 _ARRAYS = ("centre", "scale", "kind", "side", "sharpness", "blanks")
 
@@ -26,13 +26,8 @@ def write_fitted(path: Path, fitted: Fitted) -> None:
         {"terms": fitted.wording.terms, "topics": fitted.topics, "questions": fitted.questions},
         ensure_ascii=False,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(save(arrays, {"words": words, "sha256": _checksum(arrays, words)}))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_bytes(save(arrays, {"words": words, "sha256": _checksum(arrays, words)}))
 
 
 def read_fitted(path: Path) -> Fitted | None:
