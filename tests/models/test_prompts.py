@@ -107,6 +107,7 @@ def test_plain_policy_and_models_without_a_template() -> None:
     assert frame.stop == ("\nUser:",)
     assert frame.special
     assert "no chat template" in choose_frame(CHATML, PLAIN).note
+    assert "neither tokenizer has a chat template" in choose_frame(PLAIN, PLAIN).note
     with pytest.raises(ModelError, match="The aligned model's tokenizer has no chat template"):
         choose_frame(CHATML, PLAIN, "template")
     with pytest.raises(ModelError, match="must be one of auto, template, plain"):

@@ -156,7 +156,8 @@ def _plain_frame(note: str, system: str | None) -> Frame:
 
 def _template_frame(base: ChatTokenizer, aligned: ChatTokenizer, system: str | None) -> Frame:
     if not aligned.chat_template:
-        raise ModelError("the aligned model's tokenizer has no chat template.")
+        has_none = "the aligned model's tokenizer has no" if base.chat_template else "neither tokenizer has a"
+        raise ModelError(f"{has_none} chat template.")
     user = {"role": "user", "content": _WORDS}
     before, after = _split(_render(aligned, [user]), _WORDS)
     default_system = _default_system(aligned, user, before)
