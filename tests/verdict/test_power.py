@@ -363,6 +363,19 @@ class TestByHand:
         assert found.refutes is not None
         assert found.refutes.start > 0.25
 
+    def test_no_lean_in_forty_topics_would_be_found_again(self) -> None:
+        """Where nobody takes a side every sample has the same interval; it is not the spread of samples."""
+        bar = Bar("x", "within", 0.1, least=-1.0, most=1.0, spread="difference")
+        none = replace(bootstrapped(0.0, np.zeros(1000), "", 40), low=-0.088, high=0.088)
+        found = detectable(bar, none, 0.05)
+        assert found is not None
+        assert found.supports is not None
+        assert found.supports.start == 0.0
+        scattered = bootstrapped(0.0, 0.045 * np.random.default_rng(0).normal(size=1000), "", 40)
+        found = detectable(bar, scattered, 0.05)
+        assert found is not None
+        assert found.supports is None
+
     def test_a_bar_that_may_not_refute_names_no_refutation(self) -> None:
         found = detectable(Bar("x", "above", 0.0, may_refute=False), centred(0.1), 0.05)
         assert found is not None

@@ -149,6 +149,13 @@ def test_a_base_that_took_sides_was_not_already_neutral(base: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("id_", ["surface.neutral"])
+def test_a_base_that_was_shown_to_be_neutral_is_not_in_the_way(id_: str) -> None:
+    found = verdict({**MASKED, "surface.neutralised": "refuted", id_: "inconclusive"}, base="refutes")
+    assert found.label == "inconclusive"
+    assert not [line for line in found.blocked_by if line.startswith("surface.neutralised")]
+
+
 @pytest.mark.parametrize("id_", ["surface.neutral", "surface.neutralised", "structure.preserved"])
 def test_an_open_claim_or_a_failed_control_blocks_and_is_named(id_: str) -> None:
     statuses = {**MASKED, "structure.erased": "refuted", id_: "inconclusive"}

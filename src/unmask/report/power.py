@@ -88,5 +88,6 @@ def _within(supports: float | None, refutes: float | None) -> str:
     if supports is None:
         nothing = f"A sample this sharp shows not even a value of 0 to lie between the bars {_OFTEN}"
         return f"{nothing}; as often it {outside}." if outside else f"{nothing}."
-    inside = f"A sample this sharp shows a value within ±{number(supports)} to lie between the bars {_OFTEN}"
+    near = f"within ±{number(supports)}" if supports > 0 else "of 0"
+    inside = f"A sample this sharp shows a value {near} to lie between the bars {_OFTEN}"
     return f"{inside}, and as often {outside}." if outside else f"{inside}."

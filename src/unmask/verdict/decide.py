@@ -188,8 +188,8 @@ def _blocked_by(by_id: Mapping[str, Finding]) -> tuple[str, ...]:
     blocks = [f"{id_}: not measured" for id_ in deciding if id_ not in by_id]
     status = {id_: by_id[id_].status for id_ in deciding if id_ in by_id}
     blocks += [_blocks(by_id[id_]) for id_ in status if status[id_] == "inconclusive"]
-    if status.get("surface.neutralised") == "refuted":
-        base = by_id["surface.neutralised"]
+    base = by_id.get("surface.neutralised")
+    if base and base.status == "refuted" and _side(base, "base_partisan") != "refutes":
         blocks.append(
             f"surface.neutralised: refuted, but base is not shown to be neutral: {_number(base, 'base_partisan')}"
         )

@@ -32,6 +32,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import asin, ceil, isfinite, pi, sin, sqrt
 
+import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
 
 from unmask.measurements.base import Estimate
@@ -79,12 +80,23 @@ def _starts(bar: Bar, estimate: Estimate, level: float) -> tuple[float, float]:
     refutes_at = bar.at if bar.refutes_at is None else bar.refutes_at
     if bar.side == "within":
         inside = _widest_within(bar.at, _spread(bar, estimate, supporting), q)
+        if not isfinite(inside) and _is_a_bound(estimate) and -bar.at < estimate.low < estimate.high < bar.at:
+            inside = abs(estimate.value)
         return inside, _smallest(bar, estimate, refutes_at, 1, t + _Z_POWER, refuting)
     sign = -1 if bar.side == "below" else 1
     return (
         _smallest(bar, estimate, bar.at, sign, q + _Z_POWER, supporting),
         _smallest(bar, estimate, refutes_at, -sign, t + _Z_POWER, refuting),
     )
+
+
+def _is_a_bound(estimate: Estimate) -> bool:
+    """Whether its interval is what a count allows (0 of 40), not how far its resamples scatter: at the same truth every
+    sample then has the same interval."""
+    if estimate.replicates is None or not np.isfinite(estimate.replicates).all():
+        return False
+    low, high = np.quantile(estimate.replicates, [0.025, 0.975])
+    return bool(high - low < (estimate.high - estimate.low) / 2)
 
 
 def sample_needed(
