@@ -185,9 +185,8 @@ def test_an_adapters_own_tokenizer_and_template_are_used(tiny: Tiny, tmp_path: P
     assert "<|tool|>" in tokenizer(talks, later).get_vocab()
     loaded = load_model(f"{base}+{talks}", device="cpu", dtype="float32")
     assert loaded.tokenizer.chat_template == own.chat_template
-    (talks / "tokenizer.json").unlink()
-    with pytest.raises(ModelError, match=r"has no tokenizer: tokenizer.json .*was expected in .*talks"):
-        tokenizer(talks)
+    (talks / "tokenizer.json").unlink()  # settings without a vocabulary are no tokenizer
+    assert tokenizer(talks).get_vocab() == tokenizer().get_vocab()
 
 
 def test_remote_code_is_refused(tiny: Tiny, tmp_path: Path) -> None:
