@@ -13,7 +13,7 @@ from pathlib import Path
 def replacing(path: Path) -> Generator[Path]:
     """A partial file beside `path`, to be written; it takes the place of `path` when the block ends without an error.
 
-    The partial is named `.NAME.XXXXXXXX`, another name each time, so that two writers of one file do not meet.
+    The partial is named `.NAME.` and eight hex digits, others each time, so that two writers of one file do not meet.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

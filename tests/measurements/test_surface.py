@@ -9,7 +9,7 @@ import pytest
 
 from measurements.planted import SMALL, Shares, World, context, findings, measure, rng_of
 from unmask.measurements.answers import Rates, count_kinds
-from unmask.measurements.surface import Choice, Surface
+from unmask.measurements.surface import Surface
 from unmask.stats import bootstrap_weights, confusion_matrix
 
 # Right three times in four or so; mistakes go where judges' mistakes go.
@@ -140,10 +140,18 @@ def test_a_choice_by_place_exposes_nothing() -> None:
     assert [control.name for control in finding.failed_controls] == ["order_bias_aligned", "order_bias_base"]
 
 
+class Stubborn(World):
+    """Says "A" whatever stands there, and "2" where numbers are asked for: twice by place, and on balance by none."""
+
+    def _choice(self, side: str, words: str, label: str) -> float:
+        return float(np.log(0.9 if label in ("A", "2") else 0.05))
+
+
 def test_a_place_that_is_first_here_and_second_there_is_a_bias_all_the_same() -> None:
-    """A model that always says "A", and always "2" where numbers are asked for."""
-    first = np.tile([0.9, -0.9], (40, 1))
-    assert Choice(np.zeros(40), np.ones(40), first).order_bias == pytest.approx(0.9)
+    reading = measure(Surface(), context(), Stubborn())
+    for side in ("base", "aligned"):
+        assert reading.estimates[f"order_bias_{side}"].value == pytest.approx(0.85 / 0.95)
+        assert reading.estimates[f"valid_mass_{side}"].value == pytest.approx(0.95)
 
 
 def test_a_choice_outside_the_form_exposes_nothing() -> None:

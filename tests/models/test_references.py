@@ -210,7 +210,7 @@ def test_a_hub_model_out_of_reach(hub: Path, monkeypatch: pytest.MonkeyPatch) ->
 def _answered(status: int) -> Exception:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    error = HfHubHTTPError("no", response=SimpleNamespace(status_code=status, headers={}, request=None))  # pyright: ignore[reportArgumentType]
+    error = HfHubHTTPError("no", response=SimpleNamespace(status_code=status, headers={}, request=None))  # pyright: ignore[reportArgumentType]  # a made-up answer
     wrapped = LocalEntryNotFoundError("not cached")
     wrapped.__cause__ = error
     return error if status == 401 else wrapped

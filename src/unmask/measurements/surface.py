@@ -187,7 +187,7 @@ class _Option:
 
 
 @dataclass(frozen=True)
-class Choice:
+class _Choice:
     """Forced choices, one entry a question.
 
     Attributes:
@@ -223,7 +223,7 @@ def _ask_choice(side: Side, question: Question, frame: Frame) -> list[_Option]:
     return options
 
 
-def _choice_stance(records: Records, choices: Sequence[Sequence[_Option]]) -> Choice:
+def _choice_stance(records: Records, choices: Sequence[Sequence[_Option]]) -> _Choice:
     stance, valid, place = [], [], []
     for options in choices:
         mass = np.array(
@@ -234,7 +234,7 @@ def _choice_stance(records: Records, choices: Sequence[Sequence[_Option]]) -> Ch
         stance.append(for_b.mean())
         valid.append(mass.sum(1).mean())
         place.append([first[[o.labels == labels for o in options]].mean() for labels in LABEL_SETS])
-    return Choice(np.array(stance), np.array(valid), np.array(place))
+    return _Choice(np.array(stance), np.array(valid), np.array(place))
 
 
 def _lean(rates: Rates, intensity: Estimate) -> Estimate:
@@ -266,7 +266,7 @@ def _stances(
     questions: Sequence[Question],
     labels: Mapping[str, npt.NDArray[np.int64]],
     completed: Mapping[str, Completion],
-    forced: Mapping[str, Choice],
+    forced: Mapping[str, _Choice],
 ) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for side in SIDES:
@@ -282,7 +282,7 @@ def _stances(
 def _summary(
     text: Mapping[str, Rates],
     completed: Mapping[str, Completion],
-    forced: Mapping[str, Choice],
+    forced: Mapping[str, _Choice],
     weights: Floats,
     n: int,
 ) -> pd.DataFrame:

@@ -47,7 +47,7 @@ def generate(
     """Answer each row; see `Model.generate`, which checks what is given.
 
     Raises:
-        NotFiniteError: a row's logits are NaN or infinite.
+        NoTokenError: a row's logits are NaN or infinite.
     """
     vocabulary = tokenizer.get_vocab()
     stop_ids = {vocabulary[stop] for stop in sampling.stop if stop in vocabulary}

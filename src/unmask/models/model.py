@@ -16,7 +16,7 @@ from unmask.models.edits import Edit
 from unmask.models.errors import ModelError, NotFinite
 from unmask.models.hooks import Layout, editing, watching
 from unmask.models.prompts import Prompt
-from unmask.models.sampling import NotFiniteError
+from unmask.models.sampling import NoTokenError
 from unmask.models.tokenizing import tokenize
 from unmask.models.tokens import Generated, Pick, Sampling, Tokens
 
@@ -189,7 +189,7 @@ class Model:
             return generation.generate(
                 self.net, self.anatomy, self.tokenizer, self._ends, rows, seeds, sampling, edits
             )
-        except NotFiniteError as error:
+        except NoTokenError as error:
             row = rows[error.row]
             ids, layout = self._batch([Tokens((*row.ids, *error.new), row.content, len(row))])
             raise self._not_finite(ids, layout, edits and [edits[error.row]]) from error

@@ -68,13 +68,13 @@ class SeededPick(LogitsProcessor):
         self._sampling = sampling
         self._width = prompt_width
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # theirs wants LongTensor
         uniform = self._draws[:, input_ids.shape[1] - self._width].to(scores.device)
         tokens = pick(scores, uniform, self._sampling.temperature, self._sampling.top_p)
         return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None], 0.0)
 
 
-class NotFiniteError(Exception):
+class NoTokenError(Exception):
     """Logits from which no token can be picked.
 
     Attributes:
@@ -89,16 +89,16 @@ class NotFiniteError(Exception):
 
 
 class CheckFinite(LogitsProcessor):
-    """Ends generation with NotFiniteError where a row's largest logit is NaN or infinite."""
+    """Ends generation with NoTokenError where a row's largest logit is NaN or infinite."""
 
     def __init__(self, prompt_width: int) -> None:
         self._width = prompt_width
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # theirs wants LongTensor
         finite = scores.amax(dim=-1).isfinite()  # NaN is the largest of all
         if not finite.all():
             row = finite.tolist().index(False)
-            raise NotFiniteError(row, tuple(input_ids[row, self._width :].tolist()))
+            raise NoTokenError(row, tuple(input_ids[row, self._width :].tolist()))
         return scores
 
 
@@ -113,7 +113,7 @@ class StopAtText(StoppingCriteria):
             max(map(len, stops)) + 8
         )  # a token is at least a character, bar the bytes of one not yet whole
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # as above
         new = input_ids[:, self._width :][:, -self._tail :].tolist()
         done = [any(stop in self._decode(ids) for stop in self._stops) for ids in new]
         return torch.tensor(done, device=input_ids.device)

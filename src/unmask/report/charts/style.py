@@ -71,7 +71,7 @@ def thin(frame: Frame, rows: int = MAX_POINTS) -> Frame:
 
 def frame(data: object) -> Frame:
     """Rows for a chart, from whatever pandas takes."""
-    return pd.DataFrame(data)  # pyright: ignore[reportArgumentType]
+    return pd.DataFrame(data)  # pyright: ignore[reportArgumentType]  # whatever it takes is hard to name
 
 
 def layer(*charts: Chart) -> alt.LayerChart:
