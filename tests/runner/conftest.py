@@ -15,11 +15,11 @@ from unmask.runner.requests import Request
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Request]]:
     """The batches that reach a model, as they come."""
     batches: list[Sequence[Request]] = []
-    serve = local._serve
+    serve = local.serve
 
     def counting(engine: Any, requests: Sequence[Request]) -> Any:
         batches.append(requests)
         return serve(engine, requests)
 
-    monkeypatch.setattr(local, "_serve", counting)
+    monkeypatch.setattr(local, "serve", counting)
     return batches

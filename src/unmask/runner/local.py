@@ -13,7 +13,6 @@ from typing import Protocol
 import psutil
 import torch
 
-from unmask.models.edits import Edit
 from unmask.models.errors import ModelError, NotFinite
 from unmask.models.judges import Judge
 from unmask.models.model import Model
@@ -21,16 +20,14 @@ from unmask.models.tokens import Tokens
 from unmask.runner.planner import Batch, Budget, plan
 from unmask.runner.records import Records
 from unmask.runner.requests import (
-    Answer,
     Classify,
     Failed,
     Generate,
-    Read,
     Request,
-    Score,
     engine_name,
     request_key,
 )
+from unmask.runner.serve import edit_of, request_texts, serve
 from unmask.runner.store import RecordStore, Result
 
 RECORD_VERSION = 1
@@ -207,10 +204,10 @@ class LocalRunner:
     def _in_halves(self, engine: Model | Judge, requests: Sequence[Request], key: str) -> list[Result]:
         """Serve a batch whole, or in halves of halves where memory runs out or an edit breaks the model on a row."""
         try:
-            return _serve(engine, requests)
+            return serve(engine, requests)
         except (RuntimeError, MemoryError, NotFinite) as error:
             short = _memory_ran_out(error)
-            if not short and not (isinstance(error, NotFinite) and _edit(requests[0])):
+            if not short and not (isinstance(error, NotFinite) and edit_of(requests[0])):
                 raise
             if len(requests) == 1 and short:
                 raise ModelError(
@@ -219,7 +216,7 @@ class LocalRunner:
                 ) from error
             if len(requests) == 1:
                 # What the model cannot do without the edit either is no fault of the edit: it is raised here.
-                _serve(engine, [replace(request, edit=None) for request in requests])
+                serve(engine, [replace(request, edit=None) for request in requests])
                 return [Failed(str(error))]
         if key not in self.halved:
             self.halved.append(key)
@@ -238,41 +235,3 @@ def _memory_ran_out(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         word in str(error) for word in words
     )
-
-
-def _edit(request: Request) -> Edit | None:
-    return None if isinstance(request, Classify) else request.edit
-
-
-def request_texts(request: Request) -> tuple[str, ...]:
-    """The texts that a request shows to its engine."""
-    if isinstance(request, Classify):
-        return (request.question, request.text)
-    if isinstance(request, Score):
-        return (request.prompt.text, request.continuation)
-    return (request.prompt.text,)
-
-
-def tokens_of(model: Model, request: Request) -> Tokens:
-    """A request's prompt, and continuation where it has one, as tokens."""
-    assert not isinstance(request, Classify)
-    return model.tokenize(request.prompt, request.continuation if isinstance(request, Score) else "")
-
-
-def _serve(engine: Model | Judge, requests: Sequence[Request]) -> list[Result]:
-    """One batch, all of one shape, through the verb that its kind names."""
-    if isinstance(engine, Judge):
-        texts = [request for request in requests if isinstance(request, Classify)]
-        return list(engine.classify([row.question for row in texts], [row.text for row in texts]))
-    rows = [tokens_of(engine, request) for request in requests]
-    edits = [_edit(request) for request in requests]
-    first = requests[0]
-    if isinstance(first, Read):
-        layers = tuple(range(engine.n_layers + 1)) if first.layers is None else first.layers
-        return list(engine.read(rows, layers, first.pick, edits))
-    if isinstance(first, Score):
-        return list(engine.score(rows, edits))
-    assert isinstance(first, Generate)
-    seeds = [request.seed for request in requests if isinstance(request, Generate)]
-    generated = engine.generate(rows, seeds, first.sampling, edits)
-    return [Answer(row.text, len(row.ids), row.finished) for row in generated]

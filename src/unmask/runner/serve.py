@@ -1,0 +1,50 @@
+"""Serves one batch: its requests through the verb that their kind names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unmask.models.edits import Edit
+from unmask.models.judges import Judge
+from unmask.models.model import Model
+from unmask.models.tokens import Tokens
+from unmask.runner.requests import Answer, Classify, Generate, Read, Request, Score
+from unmask.runner.store import Result
+
+
+def edit_of(request: Request) -> Edit | None:
+    return None if isinstance(request, Classify) else request.edit
+
+
+def request_texts(request: Request) -> tuple[str, ...]:
+    """The texts that a request shows to its engine."""
+    if isinstance(request, Classify):
+        return (request.question, request.text)
+    if isinstance(request, Score):
+        return (request.prompt.text, request.continuation)
+    return (request.prompt.text,)
+
+
+def tokens_of(model: Model, request: Request) -> Tokens:
+    """A request's prompt, and continuation where it has one, as tokens."""
+    assert not isinstance(request, Classify)
+    return model.tokenize(request.prompt, request.continuation if isinstance(request, Score) else "")
+
+
+def serve(engine: Model | Judge, requests: Sequence[Request]) -> list[Result]:
+    """One batch, all of one shape, through the verb that its kind names."""
+    if isinstance(engine, Judge):
+        texts = [request for request in requests if isinstance(request, Classify)]
+        return list(engine.classify([row.question for row in texts], [row.text for row in texts]))
+    rows = [tokens_of(engine, request) for request in requests]
+    edits = [edit_of(request) for request in requests]
+    first = requests[0]
+    if isinstance(first, Read):
+        layers = tuple(range(engine.n_layers + 1)) if first.layers is None else first.layers
+        return list(engine.read(rows, layers, first.pick, edits))
+    if isinstance(first, Score):
+        return list(engine.score(rows, edits))
+    assert isinstance(first, Generate)
+    seeds = [request.seed for request in requests if isinstance(request, Generate)]
+    generated = engine.generate(rows, seeds, first.sampling, edits)
+    return [Answer(row.text, len(row.ids), row.finished) for row in generated]
