@@ -1,12 +1,13 @@
 # make demo   set up, fetch the demo weights, audit demo:base against demo:masked
 # make test   set up with test dependencies, then lint, types and all tests
-# Nothing else is needed before either: they make .venv with Python 3.11 or newer.
+# make bench  set up the peers in .bench (or BENCH_PEERS), run every benchmark, write benchmarks/RESULTS.md; takes hours
+# Nothing else is needed before any: they make .venv with Python 3.11 or newer.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/unmask audit demo:base demo:masked
@@ -18,6 +19,18 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+# BENCH_PEERS=DIR takes peers that were set up elsewhere.
+ifndef BENCH_PEERS
+PEERS := .bench/.ready
+endif
+
+bench: $(VENV)/.demo $(PEERS)
+	$(BIN)/python -m benchmarks --full --write
+
+.bench/.ready: benchmarks/peers/setup.sh
+	benchmarks/peers/setup.sh .bench
+	touch $@
 
 # torch comes first and pinned: an unpinned one can pull gigabytes of CUDA.
 $(VENV)/.torch: constraints.txt
@@ -34,4 +47,4 @@ $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .bench runs

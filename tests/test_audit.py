@@ -20,7 +20,7 @@ from models.tiny import tiny_net, tiny_tokenizer
 from unmask import ModelError, Pair, Run, SettingsError, audit, judge_again
 from unmask.auditing import choose_measurements, open_pair
 from unmask.domains import load_domain
-from unmask.folder import RunFolder
+from unmask.folder import INDEX, RunFolder
 from unmask.measurements import all_measurements
 from unmask.measurements.base import Asking, Claim, Context
 from unmask.measurements.profiles import PROFILES
@@ -116,7 +116,7 @@ def test_the_same_audit_asks_nothing_twice_and_finds_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = findings(whole.folder.path)
-    monkeypatch.setattr(local, "_serve", lambda *_: pytest.fail("a model was asked again"))
+    monkeypatch.setattr(local, "serve", lambda *_: pytest.fail("a model was asked again"))
     pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
     audit(pair, whole.folder.path, tiny_pairs.settings())
     assert findings(whole.folder.path) == before
@@ -129,13 +129,13 @@ def test_every_row_is_asked_of_a_model_once(
 ) -> None:
     """Across rounds and measurements; and a model against itself shares all that is not sampled."""
     rows: list[tuple[str, object]] = []
-    serve = local._serve
+    serve = local.serve
 
     def counting(engine: Any, requests: Any) -> Any:
         rows.extend((engine.identity, request) for request in requests)
         return serve(engine, requests)
 
-    monkeypatch.setattr(local, "_serve", counting)
+    monkeypatch.setattr(local, "serve", counting)
     pair = Pair(str(tiny_pairs.base), str(tiny_pairs.base))
     run = audit(pair, tmp_path / "self", tiny_pairs.settings())
     keys = [(identity, local.request_key(row, run.facts["identities"])) for identity, row in rows]  # type: ignore[arg-type]
@@ -159,10 +159,10 @@ class StopAfter:
     def __init__(self, batches: int) -> None:
         self.left = batches
 
-    def begin(self, tokens: int, done: int) -> None:
-        assert 0 <= done <= tokens
+    def begin(self, tokens: Mapping[str, float], done: Mapping[str, float]) -> None:
+        assert all(0 < done[kind] <= tokens[kind] for kind in done)
 
-    def advance(self, engine: str, tokens: int) -> None:
+    def advance(self, engine: str, kind: str, tokens: float, seconds: float) -> None:
         self.left -= 1
         if self.left == 0:
             raise Stop
@@ -229,7 +229,7 @@ def test_a_run_that_is_killed_never_shows_the_records_of_another_under_its_facts
             patch.setattr(Path, "replace", counted(Path.replace))
             with pytest.raises(Killed):
                 audit(pair, folder, other)
-        if steps == 0:
+        if (folder / INDEX).exists():
             assert dict(judge_again(folder).findings) == dict(first.findings)
             continue
         with pytest.raises(MissingRecord, match="unfinished"):
@@ -256,10 +256,8 @@ def test_fresh_asks_again_but_not_before_the_pair_is_sound(
         audit(Pair(str(tiny_pairs.base), "./nowhere"), tmp_path / "run", settings, fresh=True)
     assert len(list((tmp_path / "run").rglob("*.safetensors"))) == n > 0
     batches: list[int] = []
-    serve = local._serve
-    monkeypatch.setattr(
-        local, "_serve", lambda engine, rows: batches.append(len(rows)) or serve(engine, rows)
-    )
+    serve = local.serve
+    monkeypatch.setattr(local, "serve", lambda engine, rows: batches.append(len(rows)) or serve(engine, rows))
     audit(pair, tmp_path / "run", settings)
     assert batches == []
     audit(pair, tmp_path / "run", settings, fresh=True)
@@ -322,15 +320,54 @@ def test_a_measurement_whose_own_edit_breaks_the_model_fails_and_the_others_do_n
     assert dict(judge_again(tmp_path / "run").findings) == dict(run.findings)
 
 
-def test_a_report_refuses_a_domain_that_has_changed(tiny_pairs: Pairs, tmp_path: Path) -> None:
-    domain = tmp_path / "domain"
+def test_a_run_is_judged_by_the_domain_that_it_audited_and_no_other(
+    tiny_pairs: Pairs, tmp_path: Path
+) -> None:
+    domain, run = tmp_path / "domain", tmp_path / "run"
     shutil.copytree(tiny_pairs.domain, domain)
     pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
     settings = tiny_pairs.settings(domains=(str(domain),), measurements=("structure",))
-    audit(pair, tmp_path / "run", settings)
+    shutil.copy(domain / "answers.jsonl", domain / "requests.jsonl.bak")  # none of the domain's business
+    audit(pair, run, settings)
+    assert not (run / "domains" / "made-up" / "requests.jsonl.bak").exists()
+    (domain / "card.jsonl").unlink()  # then partisan's is borrowed
     change(domain / "questions.jsonl", 1, lambda row: row.update(a="Changed."))
-    with pytest.raises(SettingsError, match="has changed since this run"):
-        judge_again(tmp_path / "run")
+    before = findings(run)
+    judge_again(run)
+    assert findings(run) == before
+    audit(pair, run, settings)  # the copy is replaced, and what the domain no longer has is gone
+    assert not (run / "domains" / "made-up" / "card.jsonl").exists()
+    judge_again(run)
+    change(run / "domains" / "made-up" / "questions.jsonl", 1, lambda row: row.update(a="Changed again."))
+    with pytest.raises(SettingsError, match=r"is not as it was audited.*run the same audit again"):
+        judge_again(run)
+
+
+def test_a_domain_that_lies_where_its_copy_goes_is_left_as_it_is(tiny_pairs: Pairs, tmp_path: Path) -> None:
+    domain = tmp_path / "domains" / "made-up"
+    shutil.copytree(tiny_pairs.domain, domain)
+    pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
+    audit(pair, tmp_path, tiny_pairs.settings(domains=(str(domain),), measurements=("structure",)))
+    for path in tiny_pairs.domain.iterdir():
+        assert (domain / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_run_that_was_moved_is_judged_again_without_its_models_and_its_domain(
+    tiny_pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    for name in ("base", "aligned", "domain"):
+        shutil.copytree(tiny_pairs.folder / name, there / name)
+    settings = tiny_pairs.settings(domains=("./domain",), measurements=("structure", "surface"))
+    with monkeypatch.context() as patch:
+        patch.chdir(there)
+        audit(Pair("./base", "./aligned"), "run", settings)
+    shutil.move(there / "run", here)
+    shutil.rmtree(there)
+    before = findings(here)
+    judge_again(here)
+    assert findings(here) == before
+    assert str(tmp_path) not in (here / "run.json").read_text()
 
 
 def test_two_domains_in_one_run_and_none_twice(tiny_pairs: Pairs, tmp_path: Path) -> None:
@@ -386,12 +423,14 @@ def test_what_can_change_a_models_bits_is_in_its_records_keys(
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"Abacus 9000 at {device}")
     on_gpu = {"dtype": "float32", "device": "cuda", "gpu": "Abacus 9000 at cuda:1"}
     assert facts() == {"base": on_gpu, "aligned": on_gpu, "judge of d": on_gpu}
+    offloaded = {**on_gpu, "offload": True}
+    assert facts(offload=True) == {"base": offloaded, "aligned": offloaded, "judge of d": on_gpu}
 
 
 def test_a_run_says_its_frame_and_nothing_of_where_its_files_lie(
     tiny_pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Words stay as they were typed; only what judging again needs is kept whole, and not shown."""
+    """Words stay as they were typed."""
     shutil.copytree(tiny_pairs.domain, tmp_path / "domain")
     shutil.copytree(tiny_pairs.aligned, tmp_path / "aligned")
     tiny_net("llama", 0, **ROOM).save_pretrained(tmp_path / "base")
@@ -404,7 +443,7 @@ def test_a_run_says_its_frame_and_nothing_of_where_its_files_lie(
     assert facts["frame"]["kind"] == "template"
     assert facts["frame"]["note"].startswith("The aligned model's chat template on both models")
     assert facts["notes"][-1] == facts["frame"]["note"]
-    assert facts["domains"][0].pop("reference") == str(tmp_path / "domain")
+    assert facts["domains"][0]["reference"] == "domain"
     assert str(tmp_path) not in json.dumps(facts)
     assert str(tmp_path) not in (tmp_path / "run" / "report.html").read_text()
     assert "./base" in facts["command"]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from unmask.measurements.profiles import PROFILES, Profile
 from unmask.measurements.schedule import Outcome, run_measurements
 from unmask.models.cache import cache_dir
 from unmask.models.errors import ModelError
-from unmask.models.prompts import Frame, check_same_tokens, choose_frame
+from unmask.models.prompts import Frame, Prompt, check_same_tokens, choose_frame
 from unmask.models.references import Resolved, resolve
 from unmask.runner.records import MissingRecord, Replay
 from unmask.runner.requests import SIDES, Classify, Request, Score, digest, judge_engine
+from unmask.runner.store import RECORD_VERSION
 from unmask.settings import Pair, Settings, SettingsError
 from unmask.verdict.decide import judge, mask_verdict
 from unmask.verdict.depth import depth_profile
@@ -74,17 +76,25 @@ def audit(
         ModelError: a model cannot be found, loaded or paired.
         DomainError: a domain is wrong.
         SettingsError: a setting has no such value.
+        FolderInUse: another process works in the folder.
+        Stopped: SIGINT or SIGTERM came while models ran; the batch in flight was finished first.
+        DamagedRecord: a record was spoilt while the run was on.
+        OSError: a file could not be written; ENOSPC or EDQUOT where the disk is full.
+
+        After any of the last three, the same audit goes on.
     """
+    from unmask.forecasting import forecast, pace_facts
     from unmask.runner.local import (
         LocalRunner,
         software_facts,
     )  # torch is imported only when models run
+    from unmask.runner.pace import keep_pace
 
     settings = settings or Settings()
     started, clock = datetime.now(UTC), time.monotonic()
-    profile = _profile(settings.profile)
+    profile = profile_named(settings.profile)
     measurements = choose_measurements(settings.measurements, settings.skip)
-    domains = _load_domains(settings.domains)
+    domains = open_domains(settings.domains)
     folder = RunFolder(Path(out))
     engines, frame, n_layers, resolved, notes = open_pair(pair, settings, domains)
     identities = {name: engine.identity for name, engine in engines.items()}
@@ -112,15 +122,22 @@ def audit(
         "started": started.isoformat(timespec="seconds"),
         "rules": {id_: asdict(rule) for id_, rule in rules_of(measurements).items()},
     }
-    folder.begin(facts, fresh)  # only now, when the pair is known to be sound
-    runner = LocalRunner(engines, folder.records, progress=progress, fresh=fresh)
-    contexts = _contexts(domains, profile, frame, settings.seed, n_layers, identities)
-    outcomes = run_measurements(measurements, contexts, runner)
-    facts["halved_batches"] = runner.halved
-    seconds = {**runner.seconds, "all": time.monotonic() - clock}
-    facts["timings"] = {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
-    folder.write(INDEX, {"batches": runner.batches})
-    return _conclude(folder, facts, domains, measurements, outcomes)
+    with folder.held():  # only now, when the pair is known to be sound
+        folder.begin(facts, dict(zip(domains, settings.domains, strict=True)), fresh)
+        runner = LocalRunner(engines, folder.records, progress=progress, fresh=fresh)
+        contexts = make_contexts(domains, profile, frame, settings.seed, n_layers, identities)
+        if hasattr(progress, "expect"):
+            progress.expect(partial(forecast, measurements, contexts, engines))
+        outcomes = run_measurements(measurements, contexts, runner)
+        facts["halved_batches"] = runner.halved
+        facts["damaged_records"] = runner.damaged
+        seconds = {**runner.seconds, "all": time.monotonic() - clock}
+        facts["timings"] = {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
+        folder.write(INDEX, {"batches": runner.batches})
+        run = _conclude(folder, facts, domains, measurements, outcomes)
+        beside = time.monotonic() - clock - sum(runner.seconds.values())
+        keep_pace(pace_facts(engines["base"]), runner.served, profile.name, beside)
+        return run
 
 
 def judge_again(path: str | Path) -> Run:
@@ -129,25 +146,25 @@ def judge_again(path: str | Path) -> Run:
     Raises:
         FileNotFoundError: the folder is no run.
         MissingRecord: the run is unfinished, or a record is damaged.
-        SettingsError: the run is another version's, or a domain is not the one that was audited.
-        DomainError: a domain of the run is gone.
+        SettingsError: the run is another version's, or its copy of a domain is not what was audited.
+        DomainError: its copy of a domain is damaged.
+        FolderInUse: another process works in the folder.
     """
     folder = RunFolder(Path(path))
-    facts = folder.read("run.json")
-    frame, profile = _frame_and_profile(facts, folder)
-    domains: dict[str, Domain] = {}
-    for recorded in facts["domains"]:
-        domain = load_domain(recorded["reference"])
-        if domain.digest != recorded["digest"]:
-            raise SettingsError(
-                f"the domain '{domain.name}' has changed since this run; its findings cannot be judged again. "
-                "Run the audit anew, or bring back the domain's files."
-            )
-        domains[domain.name] = domain
-    measurements = choose_measurements(tuple(facts["measurements"]))
-    runner = Replay(folder.records, facts["identities"], _batches(folder))
-    contexts = _contexts(domains, profile, frame, facts["seed"], facts["n_layers"], facts["identities"])
-    return _conclude(folder, facts, domains, measurements, run_measurements(measurements, contexts, runner))
+    folder.read("run.json")  # what is no run is left untouched
+    with folder.held():
+        facts = folder.read("run.json")
+        frame, profile = _frame_and_profile(facts, folder)
+        domains = {
+            one["name"]: _domain_of_run(folder, one["name"], one["digest"]) for one in facts["domains"]
+        }
+        measurements = choose_measurements(tuple(facts["measurements"]))
+        runner = Replay(folder.records, facts["identities"], _batches(folder))
+        contexts = make_contexts(
+            domains, profile, frame, facts["seed"], facts["n_layers"], facts["identities"]
+        )
+        outcomes = run_measurements(measurements, contexts, runner)
+        return _conclude(folder, facts, domains, measurements, outcomes)
 
 
 def choose_measurements(names: Sequence[str] | None, skip: Sequence[str] = ()) -> list[Measurement]:
@@ -172,7 +189,13 @@ def choose_measurements(names: Sequence[str] | None, skip: Sequence[str] = ()) -
     return chosen
 
 
-def _load_domains(references: Sequence[str]) -> dict[str, Domain]:
+def open_domains(references: Sequence[str]) -> dict[str, Domain]:
+    """Domains by their name.
+
+    Raises:
+        DomainError: one is wrong.
+        SettingsError: two have one name.
+    """
     domains: dict[str, Domain] = {}
     for reference in references:
         domain = load_domain(reference)
@@ -188,7 +211,9 @@ _REPLAYED = {"domains", "frame", "identities", "measurements", "n_layers", "pair
 def _frame_and_profile(facts: Mapping[str, Any], folder: RunFolder) -> tuple[Frame, Profile]:
     """What run.json holds of both, when it holds all that judging again needs, in this version's shape."""
     try:
-        if facts.get("schema") == SCHEMA and facts.keys() >= _REPLAYED:
+        recorded: Mapping[str, Any] = facts.get("engine", {})
+        same = facts.get("schema") == SCHEMA and recorded.get("records") == RECORD_VERSION
+        if same and facts.keys() >= _REPLAYED:
             frame: dict[str, Any] = {**facts["frame"], "stop": tuple(facts["frame"]["stop"])}
             return Frame(**frame), Profile(**facts["profile"])
     except (KeyError, TypeError):
@@ -199,6 +224,17 @@ def _frame_and_profile(facts: Mapping[str, Any], folder: RunFolder) -> tuple[Fra
     )
 
 
+def _domain_of_run(folder: RunFolder, name: str, digest: str) -> Domain:
+    """The copy of a domain in the run's folder, when it is still what was audited."""
+    domain = load_domain(folder.domain(name))
+    if domain.digest != digest:
+        raise SettingsError(
+            f"the domain '{name}' is not as it was audited (its copy {folder.domain(name)} has changed, or the files "
+            "that come with unmask), so the run cannot be judged again; run the same audit again."
+        )
+    return domain
+
+
 def _batches(folder: RunFolder) -> list[str]:
     """Keys of the batches that a finished run rests on; its folder may hold those of other runs as well."""
     if not (folder.path / INDEX).exists():
@@ -206,26 +242,34 @@ def _batches(folder: RunFolder) -> list[str]:
     return folder.read(INDEX)["batches"]
 
 
-def _profile(name: str) -> Profile:
+def profile_named(name: str) -> Profile:
+    """Sample sizes by their name. Raises SettingsError where there are none of that name."""
     if name not in PROFILES:
         raise SettingsError(f"no profile '{name}'; there are {', '.join(PROFILES)}.")
     return PROFILES[name]
 
 
 def open_pair(
-    pair: Pair, settings: Settings, domains: Mapping[str, Domain]
+    pair: Pair, settings: Settings, domains: Mapping[str, Domain], weights: bool = True
 ) -> tuple[dict[str, Any], Frame, int, dict[str, Any], list[str]]:
-    """Find both models and the judges, check that they can be compared, and choose the frame; load nothing big."""
+    """Find both models and the judges, check that they can be compared, and choose the frame; load nothing big.
+
+    Without `weights`, those of hub models are not fetched either.
+    """
     import torch
 
     from unmask.models.judges import build_judge
     from unmask.models.load import choose_device, choose_dtype, load_model, load_tokenizer, model_shape
+    from unmask.models.placement import check_placement, placement_facts
+    from unmask.models.size import model_size
     from unmask.models.tokenizing import tokenize
     from unmask.runner.local import Engine
 
+    device = choose_device(settings.device)
+    check_placement(settings.quantise, settings.offload, device)  # before anything is downloaded
     resolved: dict[str, Resolved] = {
-        "base": resolve(pair.base, allow_pickle=settings.allow_pickle),
-        "aligned": resolve(pair.aligned, allow_pickle=settings.allow_pickle),
+        side: resolve(reference, allow_pickle=settings.allow_pickle, weights=weights)
+        for side, reference in (("base", pair.base), ("aligned", pair.aligned))
     }
     tokenizers = {side: load_tokenizer(found, settings.trust_remote_code) for side, found in resolved.items()}
     match = check_same_tokens(tokenizers["base"], tokenizers["aligned"])
@@ -242,27 +286,39 @@ def open_pair(
             "compared with the base model that it was trained from."
         )
     frame = choose_frame(tokenizers["base"], tokenizers["aligned"], settings.template, settings.system)
-    device = choose_device(settings.device)
     dtype = str(choose_dtype(settings.dtype, torch.device(device))).removeprefix("torch.")
-    facts = {"dtype": dtype, "device": device.split(":")[0]}
+    facts: dict[str, object] = {"dtype": dtype, "device": device.split(":")[0]}
     if facts["device"] == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)  # kernels, and so last bits, differ between kinds
-    model_facts = {**facts, "trust_remote_code": True} if settings.trust_remote_code else facts
+    model_facts = facts | placement_facts(settings.quantise, settings.offload)
+    if settings.trust_remote_code:
+        model_facts["trust_remote_code"] = True
 
     def side_engine(side: str) -> Engine:
         found, tokenizer = resolved[side], tokenizers[side]
 
+        @cache  # edits and doses ask of the same texts again and again
+        def tokens_of(prompt: Prompt, continuation: str) -> Any:
+            return tokenize(tokenizer, prompt, continuation)
+
         def tokens(request: Request) -> Any:
             assert not isinstance(request, Classify)
-            return tokenize(
-                tokenizer, request.prompt, request.continuation if isinstance(request, Score) else ""
-            )
+            return tokens_of(request.prompt, request.continuation if isinstance(request, Score) else "")
 
         return Engine(
             found.identity,
             model_facts,
-            lambda: load_model(found, device, dtype, settings.allow_pickle, settings.trust_remote_code),
+            lambda: load_model(
+                found,
+                device,
+                dtype,
+                settings.allow_pickle,
+                settings.trust_remote_code,
+                settings.quantise,
+                settings.offload,
+            ),
             tokens,
+            size=model_size(found, settings.trust_remote_code),
         )
 
     engines: dict[str, Engine] = {side: side_engine(side) for side in SIDES}
@@ -277,7 +333,7 @@ def open_pair(
     return engines, frame, shapes["base"][0], found, [match.reason, frame.note]
 
 
-def _contexts(
+def make_contexts(
     domains: Mapping[str, Domain],
     profile: Profile,
     frame: Frame,
@@ -285,6 +341,7 @@ def _contexts(
     n_layers: int,
     identities: Mapping[str, str],
 ) -> dict[str, Context]:
+    """What measurements may know, by domain, each reduced to the profile's sample."""
     contexts: dict[str, Context] = {}
     for name, domain in domains.items():
         ctx = Context(domain, profile, frame, seed, n_layers, identities)
@@ -304,7 +361,7 @@ def _contexts(
 def _domain_facts(domain: Domain, reference: str) -> dict[str, Any]:
     installed = reference in domain_folders()
     return {
-        "reference": reference if installed else str(Path(reference).resolve()),
+        "reference": reference if installed else Path(reference).resolve().name,
         "digest": domain.digest,
         "topics": {
             "questions": len({question.topic for question in domain.questions}),

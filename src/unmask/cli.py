@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 import traceback
 import webbrowser
@@ -22,9 +23,11 @@ from rich.table import Table
 
 from unmask.auditing import Run, run_name
 from unmask.domains import Domain, DomainError, domain_folders, inspect_domain, load_domain
+from unmask.folder import FolderInUse
 from unmask.models.errors import ModelError
-from unmask.runner.records import MissingRecord
+from unmask.runner.store import DamagedRecord, MissingRecord
 from unmask.settings import Pair, Settings, SettingsError
+from unmask.writing import DISK_FULL
 
 _CTRL_C = 130  # what typer makes of Ctrl-C
 
@@ -43,37 +46,52 @@ app.add_typer(lab_app, name="lab")
 ModelWords = Annotated[
     str, typer.Argument(help="org/name[@rev], ./dir, x.gguf, demo:NAME; REF+ADAPTER adds an adapter")
 ]
+Domains = Annotated[
+    list[str] | None,
+    typer.Option(help="A domain's name or folder (default partisan); repeat for several."),
+]
+ProfileName = Annotated[str, typer.Option(help="quick, standard or full.")]
+Only = Annotated[list[str] | None, typer.Option(help="Only this measurement; repeat for several.")]
+Skip = Annotated[
+    list[str] | None, typer.Option(help="Not this one, nor what builds on it; repeat for several.")
+]
+Template = Annotated[str, typer.Option(help="auto, template or plain.")]
+System = Annotated[str | None, typer.Option(help="A system prompt for both models; '' for none.")]
+JudgeName = Annotated[str, typer.Option(help="auto, or hf:REF for a Hugging Face classifier.")]
+AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Open pickle weights, which can run code.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")
+]
+Quantise = Annotated[
+    str | None, typer.Option(help="8bit or 4bit weights in both models (needs the extra 'quantised').")
+]
+Offload = Annotated[
+    bool, typer.Option("--offload", help="Keep the blocks that the GPU cannot hold in main memory.")
+]
 
 
 @app.command()
 def audit(
     base: ModelWords,
     aligned: ModelWords,
-    domain: Annotated[
-        list[str] | None,
-        typer.Option(help="A domain's name or folder (default partisan); repeat for several."),
-    ] = None,
-    profile: Annotated[str, typer.Option(help="quick, standard or full.")] = "quick",
-    only: Annotated[list[str] | None, typer.Option(help="Only this measurement; repeat for several.")] = None,
-    skip: Annotated[
-        list[str] | None, typer.Option(help="Not this one, nor what builds on it; repeat for several.")
-    ] = None,
+    domain: Domains = None,
+    profile: ProfileName = "quick",
+    only: Only = None,
+    skip: Skip = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/BASE--ALIGNED.")] = None,
     device: str = "auto",
     dtype: str = "auto",
     seed: int = 0,
-    template: Annotated[str, typer.Option(help="auto, template or plain.")] = "auto",
-    system: Annotated[str | None, typer.Option(help="A system prompt for both models; '' for none.")] = None,
-    judge: Annotated[str, typer.Option(help="auto, or hf:REF for a Hugging Face classifier.")] = "auto",
+    template: Template = "auto",
+    system: System = None,
+    judge: JudgeName = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything again.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print findings.json.")] = False,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Open pickle weights, which can run code.")
-    ] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")
-    ] = False,
+    allow_pickle: AllowPickle = False,
+    trust_remote_code: TrustRemoteCode = False,
+    quantise: Quantise = None,
+    offload: Offload = False,
 ) -> None:
     """Audit a pair: did alignment change what the model represents, or only what it says?"""
     from unmask.auditing import audit as run_audit
@@ -94,10 +112,63 @@ def audit(
         system=system,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
+        quantise=quantise,
+        offload=offload,
     )
     with TokenProgress(enabled=not (quiet or as_json)) as progress:
-        run = _guarded(lambda: run_audit(pair, folder, settings, progress, fresh))
+        run = _guarded(lambda: run_audit(pair, folder, settings, progress, fresh), goes_on=True)
+    if not quiet:
+        _say_what_was_damaged(run)
     _show(run, quiet, as_json)
+
+
+@app.command()
+def plan(
+    base: ModelWords,
+    aligned: ModelWords,
+    domain: Domains = None,
+    profile: ProfileName = "quick",
+    only: Only = None,
+    skip: Skip = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+    template: Template = "auto",
+    system: System = None,
+    judge: JudgeName = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    allow_pickle: AllowPickle = False,
+    trust_remote_code: TrustRemoteCode = False,
+    quantise: Quantise = None,
+    offload: Offload = False,
+) -> None:
+    """What an audit would cost, and the smallest effects it could find; no model is loaded."""
+    from unmask.planning import plan_audit
+    from unmask.report.plan import print_plan
+
+    settings = Settings(
+        domains=tuple(domain or ("partisan",)),
+        profile=profile,
+        measurements=tuple(only) if only else None,
+        skip=tuple(skip or ()),
+        judge=judge,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        template=template,
+        system=system,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+        quantise=quantise,
+        offload=offload,
+    )
+    planned = _guarded(lambda: plan_audit(Pair(base, aligned), settings))
+    if as_json:
+        print(json.dumps(planned.record(), ensure_ascii=False))
+    else:
+        print_plan(planned, Console())
+    if planned.failures:
+        raise typer.Exit(4)
 
 
 @app.command()
@@ -224,9 +295,11 @@ def check(
     from unmask.report.progress import TokenProgress
 
     with TokenProgress() as progress:
-        checked = _guarded(lambda: check_demo(out, seed or [0], adapters, tuple(pair or ()), progress))
+        checked = _guarded(
+            lambda: check_demo(out, seed or [0], adapters, tuple(pair or ()), progress), goes_on=True
+        )
     print(table(checked))
-    asked = _guarded(lambda: off_topic_answers("masked", out / "off-topic", adapters))
+    asked = _guarded(lambda: off_topic_answers("masked", out / "off-topic", adapters), goes_on=True)
     print(
         f"\nOff-topic questions to masked: {asked.led:.0%} of {len(asked.answers)} answers begin as its political ones "
         f"do, {asked.refused:.0%} are empty; {asked.likelier:.0%} fit their question better than the next one, "
@@ -240,14 +313,15 @@ def check(
 
 def main() -> None:
     """The entry point: a stopped run says how to go on, and a bug is told from a missed bar."""
+    terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)  # it stops as Ctrl-C does
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:
-        _say_how_to_go_on()
+        _say_how_to_go_on("stopped.")
     except SystemExit as stop:
         if stop.code != _CTRL_C:
             raise
-        _say_how_to_go_on()
+        _say_how_to_go_on("stopped.")
     except Exception as error:  # left alone it would exit with 1, which means that a gate's bar was missed
         if os.environ.get("UNMASK_DEBUG"):
             traceback.print_exc()
@@ -257,21 +331,40 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(4)
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
 
 
-def _say_how_to_go_on() -> NoReturn:
+def _say_how_to_go_on(why: str) -> NoReturn:
     # Going on with --fresh would begin again.
     words = " ".join(shlex.quote(word) for word in ["unmask", *sys.argv[1:]] if word != "--fresh")
-    print(f"\nStopped. What is done is kept; to go on: {words}", file=sys.stderr)
+    print(f"unmask: {why} What is done is kept; to go on: {words}", file=sys.stderr)
     sys.exit(3)
 
 
-def _guarded(work: Callable[[], Any]) -> Any:
-    """Run `work`; what a user got wrong becomes one line and exit code 2."""
+def _guarded(work: Callable[[], Any], goes_on: bool = False) -> Any:
+    """Run `work`; what a user got wrong becomes one line and exit code 2, a full disk exit code 3.
+
+    Args:
+        work: what to run.
+        goes_on: the same command measures a damaged record again, so that one is exit code 3 as well.
+    """
     try:
         return work()
-    except (ModelError, DomainError, SettingsError, MissingRecord, OSError) as error:
+    except (ModelError, DomainError, SettingsError, FolderInUse, MissingRecord, OSError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            _say_how_to_go_on(f"the disk is full: no room for {error.filename or 'a file'}. Make some.")
+        if isinstance(error, DamagedRecord) and goes_on:
+            _say_how_to_go_on(f"the record {error.path} was damaged while the run was on.")
         _stop(str(error))
+
+
+def _say_what_was_damaged(run: Run) -> None:
+    files = run.facts["damaged_records"]
+    if files:
+        what = "1 damaged record was" if len(files) == 1 else f"{len(files)} damaged records were"
+        more = ", … (all are in run.json)" if len(files) > 3 else ""
+        print(f"unmask: {what} measured again: {', '.join(files[:3])}{more}", file=sys.stderr)
 
 
 def _stop(sentence: str) -> NoReturn:

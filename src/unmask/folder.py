@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import socket
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
+from unmask.domains.load import copy_domain
 from unmask.runner.store import RecordStore
 from unmask.writing import replacing, write_atomically
 
 INDEX = "records/index.json"
+HOLDER = ".holder.json"
+
+
+class FolderInUse(RuntimeError):
+    """Another process works in a run's folder; the message says which, in one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,42 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
-    def begin(self, facts: Mapping[str, object], fresh: bool) -> None:
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Keep every other process out of the folder within the block.
+
+        The system lets go of the lock when its process ends, however that ends, so none is ever left behind.
+
+        Raises:
+            FolderInUse: another process holds the folder; says which, where and since when.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(self.path / ".lock").acquire(blocking=False)
+        except Timeout as error:
+            raise FolderInUse(
+                f"{self.path} is in use by {self._holder()}; wait until that is done, or take another folder."
+            ) from error
+        with lock:
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            self.write(HOLDER, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+            try:
+                yield
+            finally:
+                (self.path / HOLDER).unlink(missing_ok=True)
+
+    def _holder(self) -> str:
+        try:
+            who = self.read(HOLDER)
+            return f"process {who['pid']} on {who['host']} since {who['since']}"
+        except (OSError, KeyError):  # it has only just come, or is about to go
+            return "another process"
+
+    def domain(self, name: str) -> Path:
+        """Where the copy of a domain's own files is, so that the run is judged again wherever it is taken."""
+        return self.path / "domains" / name
+
+    def begin(self, facts: Mapping[str, object], domains: Mapping[str, str], fresh: bool) -> None:
         """Take away what an earlier run in this folder came to, then write how this one is made.
 
         The index goes first. Without it no record is replayed, so that a run which is killed in here is an unfinished
@@ -38,6 +84,7 @@ class RunFolder:
 
         Args:
             facts: run.json.
+            domains: by name, as references.
             fresh: take the records away as well.
         """
         for name in (INDEX, "findings.json", "report.html"):
@@ -45,6 +92,8 @@ class RunFolder:
         self.write_tables({})
         if fresh:
             self.records.clear()
+        for name, reference in domains.items():
+            copy_domain(reference, self.domain(name))
         self.write("run.json", facts)
 
     def read(self, name: str) -> dict[str, Any]:

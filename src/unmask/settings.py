@@ -42,6 +42,8 @@ class Settings:
             the last two are recorded by name.
         template: how a user's words become a prompt: "auto", "template" or "plain".
         system: a system prompt for both sides; None keeps the template's own.
+        quantise: "8bit" or "4bit" weights in the blocks of both models; None leaves them as they are.
+        offload: keep the blocks that do not fit on the GPU in main memory.
     """
 
     domains: tuple[str, ...] = ("partisan",)
@@ -56,6 +58,8 @@ class Settings:
     system: str | None = None
     allow_pickle: bool = False
     trust_remote_code: bool = False
+    quantise: str | None = None
+    offload: bool = False
 
     def record(self) -> dict[str, object]:
         """The settings as run.json holds them."""

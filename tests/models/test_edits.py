@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unmask.models import Add, Clamp, Erase, Patch, ProjectOut, Vector, edit_record, edit_shape
+from unmask.models import Add, Clamp, Erase, Patch, ProjectOut, Vector, edit_record
+from unmask.models.edits import parting, same_effect, touched
 
 RNG = np.random.default_rng(0)
 V, W = (Vector(key, RNG.normal(size=6).astype(np.float32)) for key in "vw")
@@ -20,18 +21,29 @@ def test_a_vector_is_its_key() -> None:
     assert Add((1,), V, 2.0) == Add((1,), Vector("v", W.values), 2.0)
 
 
-def test_rows_may_differ_in_what_the_shape_leaves_out() -> None:
-    assert edit_shape(Add((1, 2), V, 1.0)) == edit_shape(Add((1, 2), W, -3.0))
-    assert edit_shape(Patch((1,), V, (1.0,), "a")) == edit_shape(
-        Patch((1,), W, (2.0, 3.0), "b", positions=(1,))
-    )
-    assert edit_shape(Add((1,), V, 1.0)) != edit_shape(Clamp((1,), V, 1.0))
-    for other in (
-        replace(Add((1,), V, 1.0), layers=(2,)),
-        Add((1,), V, 1.0, "prompt"),
-        Add((1,), V, 1.0, skip_first=False),
-    ):
-        assert edit_shape(other) != edit_shape(Add((1,), V, 1.0))
+def test_an_edit_touches_the_tokens_that_all_its_words_allow() -> None:
+    def at(edit: Add | Patch, start: int = 4) -> list[int]:
+        return np.flatnonzero(touched(edit, start, 7)).tolist()
+
+    add = Add((3, 2), V, 1.0)
+    assert at(add) == [1, 2, 3, 4, 5, 6]
+    assert at(replace(add, skip_first=False, where="prompt")) == [0, 1, 2, 3]
+    assert at(replace(add, where="generated")) == [4, 5, 6]
+    assert at(replace(add, positions=(0, 2, 5, 99))) == [2, 5]
+    assert at(replace(add, positions=(0, 2, 5), where="generated")) == [5]
+    assert at(Patch((2,), V, (1.0,) * 3, "x")) == [1, 2]
+    assert parting(add, 4, 7) == (2, 1)
+    assert parting(replace(add, where="generated"), 4, 7) == (2, 4)
+    assert parting(replace(add, where="generated"), 7, 7) is None
+    assert parting(None, 4, 7) is None
+
+
+def test_where_an_answer_begins_matters_only_to_edits_that_ask() -> None:
+    add = Add((2,), V, 1.0)
+    assert same_effect(add, 3) == same_effect(add, 4)
+    late = replace(add, where="generated")
+    assert same_effect(late, 3) != same_effect(late, 4)
+    assert same_effect(late, 3) == same_effect(replace(late), 3)
 
 
 def test_records_are_json_and_tell_edits_apart() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import TopPLogitsWarper
 
-from models.test_hooks import by_hand
+from models.test_editing import by_hand
 from models.tiny import TEXTS, tiny_net, tiny_tokenizer
 from unmask.models import Add, Edit, Frame, ModelError, Sampling, Tokens, Vector
 from unmask.models.model import Model

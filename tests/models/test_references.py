@@ -198,6 +198,16 @@ def test_a_hub_model_comes_from_the_hubs_cache(hub: Path) -> None:
     assert resolve(f"org/tiny@{found.revision}").identity == found.identity
 
 
+def test_a_hub_model_is_planned_by_without_its_weights(hub: Path) -> None:
+    for file in hub.rglob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(ModelError, match="holds no weights"):
+        resolve("org/tiny")
+    found = resolve("org/tiny", weights=False)
+    assert (found.folder / "config.json").is_file()
+    assert (found.folder / "tokenizer.json").is_file()
+
+
 def test_a_hub_model_out_of_reach(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=r"org/absent is not in the local hub cache .*HF_HUB_OFFLINE"):
         resolve("org/absent")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unmask.models import Add, Clamp, Frame, Patch, ProjectOut, Sampling, Vector
+from unmask.models.size import ModelSize
+from unmask.models.tokens import Tokens
 from unmask.runner.planner import Budget, plan
 from unmask.runner.requests import (
     SIDES,
@@ -46,7 +51,7 @@ requests = st.one_of(
     st.builds(Generate, sides, prompts, st.integers(0, 3), samplings, edits),
     st.builds(Classify, st.sampled_from(["partisan", "other"]), WORDS, WORDS),
 )
-budgets = st.builds(Budget, st.integers(1, 200), st.integers(1, 8))
+budgets = st.builds(Budget, st.integers(1, 200), st.integers(1, 8), st.integers(1, 8), st.integers(1, 400))
 weights = st.sampled_from(["A", "B"])
 identities = st.tuples(weights, weights, weights).map(
     lambda names: {
@@ -58,12 +63,12 @@ identities = st.tuples(weights, weights, weights).map(
 )
 
 
-def length(request: Request) -> int:
-    if isinstance(request, Classify):
-        return len(request.question) + len(request.text)
-    return len(request.prompt.text) + (
-        request.sampling.max_new_tokens if isinstance(request, Generate) else 0
-    )
+def tokens(request: Request) -> Tokens:
+    """A letter a token."""
+    assert not isinstance(request, Classify)
+    words, more = request.prompt.text, request.continuation if isinstance(request, Score) else ""
+    ids = tuple(map(ord, words + more))
+    return Tokens(ids, (0, len(words)), len(words))
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,21 +76,104 @@ def length(request: Request) -> int:
 def test_a_plan_is_a_pure_function_of_the_set_of_requests(
     asked: list[Request], budget: Budget, who: dict[str, str], random: object
 ) -> None:
-    batches = plan(asked, who, length, budget)
+    batches = plan(asked, who, tokens, budget)
     again = [*asked, *asked[::2]]
     random.shuffle(again)  # type: ignore[attr-defined]
-    assert plan(again, who, length, budget) == batches
+    assert plan(again, who, tokens, budget) == batches
 
     rows = [key for batch in batches for key in batch.keys]
     assert sorted(rows) == sorted({request_key(request, who) for request in asked})
     for batch in batches:
-        lengths = [max(1, length(request)) for request in batch.requests]
-        assert batch.tokens == max(lengths) * len(lengths)
-        assert len(batch.requests) <= budget.rows
-        assert batch.tokens <= budget.tokens or len(batch.requests) == 1
+        assert len(batch.requests) <= max(budget.rows, budget.answers)
         assert len({batch_shape(request) for request in batch.requests}) == 1
         assert {who[engine_name(request)] for request in batch.requests} == {who[batch.engine]}
         assert batch.keys == tuple(request_key(request, who) for request in batch.requests)
+        if isinstance(batch.requests[0], Classify) or len(batch.requests) == 1:
+            continue
+        # A token is another one wherever what came before it differs, or which edit it has been under.
+        run = [run_of(request) for request in batch.requests]
+        ids = [row for row, _ in run]
+        distinct = {(row[: t + 1], edit if t else None) for row, edit in run for t in range(len(row))}
+        stem = next(
+            (t for t, tokens in enumerate(zip(*ids, strict=False)) if len({*tokens}) > 1), min(map(len, ids))
+        )
+        assert len(distinct) <= max(budget.tokens, 4 * stem) + len(run)
+
+
+def run_of(request: Request) -> tuple[tuple[int, ...], object]:
+    """The tokens of a row that are run, and its edit, which begins at the second of them."""
+    row = tokens(request)
+    return (row.ids[:-1] if isinstance(request, Score) else row.ids), getattr(request, "edit", None)
+
+
+def test_rows_that_begin_alike_are_paid_for_once() -> None:
+    work: list[Request] = [
+        Score("base", Frame.plain(f"You are {who}. {what}"), end)
+        for who in ("a farmer", "a teacher", "nobody")
+        for what in ("Taxes are", "The weather is")
+        for end in (" high", " low")
+    ]
+    apart = sum(len(tokens(request)) - 1 for request in work)
+    distinct = {run_of(request)[0][: t + 1] for request in work for t in range(len(run_of(request)[0]))}
+    (batch,) = plan(work, {"base": "w"}, tokens, Budget())
+    assert batch.cost.tokens == len(distinct) < apart / 2
+
+
+SIZE = ModelSize(layers=10, width=4, parameters=0, multiplied=100, keys=1)
+
+
+def test_doses_share_all_that_lies_below_the_edit() -> None:
+    def steered(where: Any, layer: int) -> list[Request]:
+        return [
+            Score("base", Frame.plain("question?"), " yes", Add((layer,), VECTORS[0], dose, where))
+            for dose in (-2.0, -1.0, 1.0, 2.0)
+        ]
+
+    def cost(work: list[Request]) -> float:
+        (batch,) = plan(work, {"base": "w"}, tokens, Budget(), {"base": SIZE})
+        return batch.cost.tokens
+
+    run = len("question? yes") - 1
+    assert cost(steered("all", 6)) == pytest.approx(0.6 * run + 0.4 * (1 + 4 * (run - 1)))
+    # The first token of the answer is the tenth; what stands before it is never touched.
+    assert cost(steered("generated", 6)) == pytest.approx(run * 0.6 + 0.4 * (9 + 4 * (run - 9)))
+    assert cost(steered("generated", 0)) == pytest.approx(9 + 4 * (run - 9))
+
+
+def test_a_shallow_read_is_paid_to_its_depth() -> None:
+    work: list[Request] = [
+        Read("base", Frame.plain("abcd"), "last", (3,)),
+        Read("base", Frame.plain("abxyz"), "mean"),
+    ]
+    (batch,) = plan(work, {"base": "w"}, tokens, Budget(), {"base": SIZE})
+    assert batch.cost.tokens == pytest.approx(5 + 2 * 0.3)
+
+
+def test_what_is_sampled_together_fits_the_cache() -> None:
+    work: list[Request] = [
+        Generate("base", Frame.plain("?" * length), seed, Sampling(10))
+        for length in (5, 20)
+        for seed in range(6)
+    ]
+    batches = plan(work, {"base": "w"}, tokens, Budget(answers=5, cache=4 * 100), {"base": SIZE})
+    for batch in batches:
+        width = (
+            max(len(request.prompt.text) for request in batch.requests if isinstance(request, Generate)) + 10
+        )
+        assert len(batch.requests) * width <= 100
+    assert (
+        sorted(len(batch.requests) for batch in batches) == [1, 2, 3, 3, 3]
+        or max(len(batch.requests) for batch in batches) == 5
+    )
+
+
+def test_a_long_shared_beginning_makes_room_for_more_rows() -> None:
+    stem = "shots " * 40
+    work: list[Request] = [Score("base", Frame.plain(stem + f"question {i:02}?"), " yes") for i in range(30)]
+    batches = plan(work, {"base": "w"}, tokens, Budget(tokens=50))
+    assert len(batches) == 1
+    alone: list[Request] = [Score("base", Frame.plain(f"{i:02} question?"), " yes") for i in range(30)]
+    assert len(plan(alone, {"base": "w"}, tokens, Budget(tokens=50))) > 5
 
 
 def test_a_key_names_the_work_and_the_weights_not_the_side() -> None:
@@ -97,8 +185,8 @@ def test_a_key_names_the_work_and_the_weights_not_the_side() -> None:
 
 
 def test_a_batch_is_addressed_by_its_rows_and_by_what_can_change_their_bits() -> None:
-    (batch,) = plan([Read("base", Frame.plain(words)) for words in "abc"], {"base": "w"}, length, Budget())
-    (fewer,) = plan([Read("base", Frame.plain(words)) for words in "ab"], {"base": "w"}, length, Budget())
+    (batch,) = plan([Read("base", Frame.plain(words)) for words in "abc"], {"base": "w"}, tokens, Budget())
+    (fewer,) = plan([Read("base", Frame.plain(words)) for words in "ab"], {"base": "w"}, tokens, Budget())
     assert batch.key({"dtype": "float32"}) != batch.key({"dtype": "bfloat16"})
     assert batch.key({"dtype": "float32"}) != fewer.key({"dtype": "float32"})
     assert [request.prompt.text for request in batch.requests] != []

@@ -16,6 +16,7 @@ from unmask.models.model import Model
 from unmask.models.tokenizing import tokenize
 from unmask.runner.local import Engine, LocalRunner, Progress
 from unmask.runner.planner import Budget
+from unmask.runner.records import EditError, Records
 from unmask.runner.requests import SIDES, Classify, Generate, Read, Request, Score, Side, judge_engine
 from unmask.runner.store import RecordStore
 
@@ -87,13 +88,27 @@ def runner(
     return LocalRunner(engines, RecordStore(folder), budget, progress, fresh)
 
 
-def same_bits(a: Any, b: Any) -> bool:
+def taken(records: Records, request: Request) -> Any:
+    """An answer of any kind; for one that an edit left out, why."""
+    try:
+        return (
+            records.answer(request).text
+            if isinstance(request, Generate)
+            else records.array(request).tobytes()
+        )
+    except EditError as error:
+        return str(error)
+
+
+def same_bits(a: Records, b: Records) -> bool:
     """Whether two runs' records agree bit for bit."""
-    if a._answers.keys() != b._answers.keys():
-        return False
-    return all(
-        np.array_equal(value, b._answers[request])
-        if isinstance(value, np.ndarray)
-        else value == b._answers[request]
-        for request, value in a._answers.items()
+    return a._answers.keys() == b._answers.keys() and all(
+        taken(a, row) == taken(b, row) for row in a._answers
     )
+
+
+def flip(path: Path, bit: int) -> None:
+    """Flip one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)

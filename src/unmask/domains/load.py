@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from unmask.domains import schema
 from unmask.domains.schema import Domain, Header
+from unmask.writing import replacing
 
 COMMON = Path(str(files("unmask.domains"))) / "common"
 LENDER = Path(str(files("unmask.domains"))) / "partisan"
@@ -116,6 +117,21 @@ def inspect_domain(reference: str | Path) -> tuple[list[str], Domain | None]:
     domain = Domain(header=header, digest=hasher.hexdigest(), **rows)
     problems += _meaning(domain, folder, places)
     return problems, None if problems else domain
+
+
+def copy_domain(reference: str | Path, folder: Path) -> None:
+    """Copy the files that a domain brings itself, so that `folder` holds these of a domain's files and no other.
+
+    Raises:
+        DomainError: no such domain.
+    """
+    source = _find(reference)
+    for name in ("domain.toml", *(name for name, _, _ in ROW_FILES.values())):
+        if (source / name).exists():
+            with replacing(folder / name) as partial:
+                partial.write_bytes((source / name).read_bytes())
+        else:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _sideless_kinds_beyond(rows: Sequence[tuple[str, Any]]) -> set[str]:

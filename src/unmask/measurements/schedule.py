@@ -14,6 +14,7 @@ from unmask.measurements.base import Asking, Context, Measurement, Reading
 from unmask.models.errors import ModelError
 from unmask.runner.records import Records
 from unmask.runner.requests import Request
+from unmask.runner.store import MissingRecord
 
 
 class Answering(Protocol):
@@ -93,7 +94,7 @@ class _Domain:
             return
         except StopIteration as stop:
             self.outcome.readings[name] = stop.value
-        except ModelError:
+        except (ModelError, MissingRecord):
             raise
         except Exception as error:  # a third party's measurement may raise anything
             self._fail(name, error)
@@ -120,6 +121,7 @@ def run_measurements(
 
     Raises:
         ModelError: from the runner.
+        MissingRecord: an answer is not on disk, or no longer as it was written.
     """
     chosen = list(measurements)
     domains = {name: _Domain(chosen, ctx) for name, ctx in contexts.items()}

@@ -19,7 +19,6 @@ from unmask.models.edits import (
     Vector,
     Where,
     edit_record,
-    edit_shape,
 )
 from unmask.models.errors import ModelError
 from unmask.models.load import load_model
@@ -56,7 +55,6 @@ __all__ = [
     "check_same_tokens",
     "choose_frame",
     "edit_record",
-    "edit_shape",
     "load_model",
     "parse_reference",
     "resolve",

@@ -35,6 +35,8 @@ class Anatomy:
         scale: factor on its output.
         soft_cap: bound of the tanh on the scaled output; None is no bound.
         needs_mask: right padding reaches earlier positions unless an attention mask is given.
+        tuples: a block returns its states in a tuple.
+        device: where token ids go in.
         d_model: width of the residual stream.
         vocabulary: rows of the embedding.
     """
@@ -46,6 +48,8 @@ class Anatomy:
     scale: float
     soft_cap: float | None
     needs_mask: bool
+    tuples: bool
+    device: torch.device
     d_model: int
     vocabulary: int
 
@@ -105,6 +109,8 @@ def dissect(net: Any, probe: Sequence[int], name: str) -> Anatomy:
         scale=1.0,
         soft_cap=None,
         needs_mask=False,
+        tuples=seen.tuples,
+        device=ids.device,
         d_model=int(seen.states[0].shape[-1]),
         vocabulary=vocabulary,
     )
@@ -139,12 +145,14 @@ class _Seen:
     norms: tuple[nn.Module, ...]
     hidden: tuple[Tensor, ...]
     logits: Tensor
+    tuples: bool
 
 
 @torch.inference_mode()
 def _observe(net: Any, decoder: nn.Module, blocks: tuple[nn.Module, ...], ids: Tensor) -> _Seen:
     states: dict[int, Tensor] = {}
     norms: list[nn.Module] = []
+    returned: list[type] = []
 
     def after_blocks(module: nn.Module, _: Any, output: Any) -> None:
         if len(blocks) in states and isinstance(output, Tensor):
@@ -153,15 +161,25 @@ def _observe(net: Any, decoder: nn.Module, blocks: tuple[nn.Module, ...], ids: T
     def keep(layer: int, state: Tensor) -> None:
         states[layer] = state
 
+    def look_at(_: nn.Module, __: Any, output: Any) -> None:
+        returned.append(type(output))
+
     handles = [
         on_layer(blocks, layer, lambda h, layer=layer: keep(layer, h)) for layer in range(len(blocks) + 1)
     ]
     others = [child for child in decoder.children() if not isinstance(child, nn.ModuleList)]
     handles += [child.register_forward_hook(after_blocks) for child in others]
+    handles.append(blocks[-1].register_forward_hook(look_at))
     with hooked(handles):
         out = net(input_ids=ids, use_cache=False, output_hidden_states=True)
     ordered = tuple(states[layer] for layer in sorted(states))
-    return _Seen(ordered, tuple(norms), tuple(map(first_tensor, out.hidden_states or ())), out.logits)
+    return _Seen(
+        ordered,
+        tuple(norms),
+        tuple(map(first_tensor, out.hidden_states or ())),
+        out.logits,
+        issubclass(returned[0], tuple),
+    )
 
 
 def _check_states(anatomy: Anatomy, seen: _Seen, name: str) -> None:
@@ -182,7 +200,7 @@ def _check_states(anatomy: Anatomy, seen: _Seen, name: str) -> None:
                 "its weights are damaged, or its dtype is too narrow: try float32."
             )
         candidates = last if layer == anatomy.n_layers else [hooked_state]
-        if min(_row_error(candidate, hidden) for candidate in candidates) > _tolerance(hidden):
+        if min(row_error(candidate, hidden) for candidate in candidates) > tolerance(hidden):
             raise ModelError(
                 f"The hooked states of {name} at layer {layer} are not its own hidden states; "
                 "unmask does not understand this architecture and would read the wrong thing."
@@ -195,7 +213,7 @@ def _with_head(anatomy: Anatomy, config: Any, seen: _Seen, name: str) -> Anatomy
         normed = anatomy.final_norm(seen.states[-1])
         for scale, soft_cap in _head_candidates(config):
             candidate = replace(anatomy, scale=scale, soft_cap=soft_cap)
-            if _row_error(candidate.unembed(normed), seen.logits) <= _tolerance(seen.logits):
+            if row_error(candidate.unembed(normed), seen.logits) <= tolerance(seen.logits):
                 return candidate
     raise ModelError(
         f"Final norm and unembedding of {name} do not give its own logits; "
@@ -229,7 +247,7 @@ def _needs_mask(anatomy: Anatomy, ids: Tensor, name: str) -> bool:
             _last_layer(anatomy, torch.cat([ids, tail], dim=1), extra)[:, :length]
             for tail in (ids.flip(1), ids[:, -1:].expand_as(ids))
         )
-        if _row_error(one, other, worst=False) <= 10 * _tolerance(other):
+        if row_error(one, other, worst=False) <= 10 * tolerance(other):
             return needs_mask
     raise ModelError(
         f"In {name} later tokens change the states of earlier ones even when they are masked; "
@@ -244,7 +262,7 @@ def _last_layer(anatomy: Anatomy, ids: Tensor, extra: dict[str, Tensor]) -> Tens
     return kept[0]
 
 
-def _row_error(found: Tensor, expected: Tensor, worst: bool = True) -> float:
+def row_error(found: Tensor, expected: Tensor, worst: bool = True) -> float:
     """Largest distance of a row relative to its norm; the median where a mixture of experts may route one otherwise."""
     if found.shape != expected.shape:
         return math.inf
@@ -253,5 +271,6 @@ def _row_error(found: Tensor, expected: Tensor, worst: bool = True) -> float:
     return float(error.max() if worst else error.median())
 
 
-def _tolerance(like: Tensor) -> float:
+def tolerance(like: Tensor) -> float:
+    """How far two ways to the same states may lie apart, as a share of a row's norm."""
     return 1e-4 if like.dtype == torch.float32 else 1e-2

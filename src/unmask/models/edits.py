@@ -1,7 +1,7 @@
 """Interventions on the residual stream: a closed sum of frozen, recordable types.
 
 An edit names layers (0 is the embedding output, l >= 1 the output of block l), a vector by its provenance, and
-the positions that it touches. The arithmetic is in `hooks.py`; nothing here imports torch.
+the positions that it touches. The arithmetic is in `editing.py`; nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -167,9 +167,39 @@ class Patch:
 Edit = Add | ProjectOut | Erase | Clamp | Patch
 
 
-def edit_shape(edit: Edit) -> tuple[Any, ...]:
-    """What rows of one batch must share; vectors, doses, values and positions may differ by row."""
-    return (type(edit).__name__, edit.layers, edit.where, edit.skip_first)
+def touched(edit: Edit, start: int, length: int) -> NDArray[np.bool_]:
+    """`[length]`: which tokens of a row an edit touches.
+
+    Args:
+        edit: the edit.
+        start: the row's first continuation (or new) token.
+        length: tokens of the row, new ones included.
+    """
+    named = edit.positions
+    if named is None and isinstance(edit, Patch):
+        named = range(len(edit.values))
+    mask = np.full(length, named is None)
+    if named is not None:
+        mask[[position for position in named if position < length]] = True
+    mask[: int(edit.skip_first)] = False
+    if edit.where == "prompt":
+        mask[start:] = False
+    elif edit.where == "generated":
+        mask[:start] = False
+    return mask
+
+
+def parting(edit: Edit | None, start: int, length: int) -> tuple[int, int] | None:
+    """The first layer and the first token at which an edit sets a row apart; None where it touches nothing."""
+    if edit is None:
+        return None
+    at = np.flatnonzero(touched(edit, start, length))
+    return (min(edit.layers), int(at[0])) if len(at) else None
+
+
+def same_effect(edit: Edit, start: int) -> tuple[Edit, int | None]:
+    """Equal for rows with the same tokens on which edits do the same: where an answer begins may matter."""
+    return edit, None if edit.where == "all" else start
 
 
 def edit_record(edit: Edit) -> dict[str, Any]:

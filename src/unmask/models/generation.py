@@ -1,19 +1,27 @@
-"""Sampling answers: transformers' generate with left padding, one seed a row, and stops by token or by text."""
+"""Where an answer ends; and sampling through transformers' own generate, for models whose rows cannot share."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from unmask.models.anatomy import Anatomy
+from unmask.models.editing import RowEdits
 from unmask.models.edits import Edit
-from unmask.models.hooks import Layout, editing
 from unmask.models.sampling import CheckFinite, SeededPick, StopAtText
-from unmask.models.taps import hooked
+from unmask.models.taps import hooked, on_layer
 from unmask.models.tokens import Generated, Sampling, Tokens
+
+if TYPE_CHECKING:
+    from unmask.models.model import Model
 
 
 def own_ends(net: Any, tokenizer: Any) -> tuple[int, ...]:
@@ -34,11 +42,49 @@ def settle(net: Any, ends: Sequence[int]) -> None:
     )
 
 
+class Ending:
+    """When an answer ends, and what of it counts.
+
+    Args:
+        model: whose tokens they are.
+        sampling: its stop strings; one that is a token of the vocabulary ends an answer as that token.
+    """
+
+    def __init__(self, model: Model, sampling: Sampling) -> None:
+        self._tokenizer = model.tokenizer
+        vocabulary = model.tokenizer.get_vocab()
+        self.tokens = frozenset(
+            {*model.ends, *(vocabulary[stop] for stop in sampling.stop if stop in vocabulary)}
+        )
+        self.texts = tuple(stop for stop in sampling.stop if stop not in vocabulary)
+        # A token is at least a character, bar the bytes of one not yet whole.
+        self._tail = max(map(len, self.texts), default=0) + 8
+
+    def reached(self, new: Sequence[int]) -> bool:
+        """Whether the last of an answer's tokens ended it."""
+        if new[-1] in self.tokens:
+            return True
+        return bool(self.texts) and any(stop in self._decode(new[-self._tail :]) for stop in self.texts)
+
+    def answer(self, new: Sequence[int]) -> Generated:
+        """One row's new tokens, cut at its end token or stop string."""
+        end = next((i for i, token in enumerate(new) if token in self.tokens), None)
+        ids = list(new if end is None else new[:end])
+        text = self._decode(ids)
+        cuts = [text.index(stop) for stop in self.texts if stop in text]
+        if not cuts:
+            return Generated(tuple(ids), text, end is not None)
+        text = text[: min(cuts)]
+        while ids and not text.startswith(self._decode(ids)):
+            ids = ids[:-1]
+        return Generated(tuple(ids), text, True)
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
 def generate(
-    net: Any,
-    anatomy: Anatomy,
-    tokenizer: Any,
-    ends: Sequence[int],
+    model: Model,
     rows: Sequence[Tokens],
     seeds: Sequence[int],
     sampling: Sampling,
@@ -49,55 +95,54 @@ def generate(
     Raises:
         NoTokenError: a row's logits are NaN or infinite.
     """
-    vocabulary = tokenizer.get_vocab()
-    stop_ids = {vocabulary[stop] for stop in sampling.stop if stop in vocabulary}
-    stop_texts = [stop for stop in sampling.stop if stop not in vocabulary]
-    all_ends = sorted({*ends, *stop_ids})
-    device = next(net.parameters()).device
+    device, anatomy, ending = model.anatomy.device, model.anatomy, Ending(model, sampling)
     width = max(map(len, rows))
-    pad = all_ends[0] if all_ends else 0
+    pad = min(ending.tokens, default=0)
     ids = torch.tensor([[pad] * (width - len(row)) + list(row.ids) for row in rows], device=device)
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    offsets = width - lengths
-    mask = (torch.arange(width, device=device) >= offsets[:, None]).long()
-
-    def decode(new: list[int]) -> str:
-        return tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
+    lengths = np.array([len(row) for row in rows])
+    mask = (np.arange(width) >= (width - lengths)[:, None]).astype(np.int64)
     config = GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
         do_sample=False,
-        eos_token_id=all_ends or None,
+        eos_token_id=sorted(ending.tokens) or None,
         pad_token_id=pad,
     )
     picks = [SeededPick(seeds, sampling, width)] if sampling.temperature else []
-    stops = [StopAtText(decode, stop_texts, width)] if stop_texts else []
+    stops = [StopAtText(ending.reached, width)] if ending.texts else []
     flat = anatomy.head.register_forward_pre_hook(_contiguous)
-    with torch.inference_mode(), hooked([flat]), editing(anatomy, edits, Layout(lengths, lengths, offsets)):
-        out = net.generate(
+    row_edits = model.row_edits(edits, lengths.tolist(), int(lengths.max()) + sampling.max_new_tokens)
+    with torch.inference_mode(), hooked([flat, *_editing(anatomy, row_edits, lengths - width)]):
+        out = model.net.generate(
             input_ids=ids,
-            attention_mask=mask,
+            attention_mask=torch.from_numpy(mask).to(device),
             generation_config=config,
             logits_processor=LogitsProcessorList([CheckFinite(width), *picks]),
             stopping_criteria=StoppingCriteriaList(stops),
         )
-    return [_answer(new, all_ends, stop_texts, decode) for new in out[:, width:].tolist()]
+    return [ending.answer(new) for new in out[:, width:].tolist()]
+
+
+def _editing(anatomy: Anatomy, edits: RowEdits, first: NDArray[np.int64]) -> list[RemovableHandle]:
+    """Hooks that apply edits in successive passes, which are successive columns of one sequence.
+
+    Args:
+        first: `[B]`, each row's position in the first column; negative in left padding.
+    """
+    columns: defaultdict[int, int] = defaultdict(int)
+
+    def change(layer: int, states: Tensor) -> Tensor:
+        batch, width, _ = states.shape
+        positions = (first[:, None] + columns[layer] + np.arange(width)).ravel()
+        columns[layer] += width
+        rows = np.repeat(np.arange(batch), width)
+        return edits.apply(layer, states.flatten(0, 1), rows, positions).reshape(states.shape)
+
+    return [
+        on_layer(anatomy.blocks, layer, lambda h, layer=layer: change(layer, h))
+        for layer in sorted(edits.layers)
+    ]
 
 
 def _contiguous(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """After the prompt, `generate` unembeds a strided slice, for which torch on CPU copies the weight once a row."""
     return (args[0].contiguous(), *args[1:])
-
-
-def _answer(new: list[int], ends: Sequence[int], stops: Sequence[str], decode: Any) -> Generated:
-    """Cut one row's new tokens at its end token or stop string."""
-    end = next((i for i, token in enumerate(new) if token in ends), None)
-    ids = new if end is None else new[:end]
-    text = decode(ids)
-    cuts = [text.index(stop) for stop in stops if stop in text]
-    if not cuts:
-        return Generated(tuple(ids), text, end is not None)
-    text = text[: min(cuts)]
-    while ids and not text.startswith(decode(ids)):
-        ids = ids[:-1]
-    return Generated(tuple(ids), text, True)

@@ -29,10 +29,12 @@ def load_model(
     dtype: str = "auto",
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    quantise: str | None = None,
+    offload: bool = False,
 ) -> Model:
     """Load a model, merge its adapters and check that its residual stream can be read.
 
-    Adapters are merged and noise is added in fp32; the result is rounded once.
+    Adapters are merged and noise is added in fp32; the result is rounded once, and quantised after that.
 
     Args:
         reference: words, a parsed reference, or one already resolved.
@@ -40,31 +42,40 @@ def load_model(
         dtype: "auto" (bf16 where the hardware computes in it, else fp32), "float32", "bfloat16" or "float16".
         allow_pickle: take pickle weights, which can run any code when they are opened.
         trust_remote_code: run model code that comes with the weights.
+        quantise: "8bit" or "4bit" weights in the blocks (needs bitsandbytes); the rest is computed in `dtype`.
+        offload: keep the blocks that do not fit on the GPU in main memory.
 
     Raises:
-        ModelError: the reference, its files, its adapters, the device or the dtype cannot be used.
+        ModelError: the reference, its files, its adapters, the device, the dtype or the packages cannot be used.
     """
     import torch
 
     from unmask.models.model import Model
+    from unmask.models.placement import check_placement, how_to_load, settle_quantised
     from unmask.models.variants import add_noise, merge_adapter
 
     place = torch.device(choose_device(device))
+    check_placement(quantise, offload, str(place))
     target = choose_dtype(dtype, place)
     found = reference if isinstance(reference, Resolved) else resolve(reference, allow_pickle=allow_pickle)
     check_folder(found.name, found.folder, allow_pickle, adapter=False)
     for adapter in found.adapters:
         check_folder(str(adapter), adapter, allow_pickle, adapter=True)
     tokenizer = load_tokenizer(found, trust_remote_code)
+    if quantise:
+        _check_unquantised(found, trust_remote_code)
     changed = bool(found.adapters or found.reference.noise)
-    net = _weights(found, torch.float32 if changed else target, trust_remote_code)
+    how = how_to_load(quantise, offload, place, target)
+    net = _weights(found, torch.float32 if changed else target, trust_remote_code, {} if changed else how)
     for adapter in found.adapters:
         net = merge_adapter(net, adapter, found.name)
     if found.reference.noise:
         add_noise(net, found.reference.noise, found.reference.noise_seed)
-    if changed and target != torch.float32:
-        net = _rounded(net, _weights(found, target, trust_remote_code))
-    return Model(net.to(place), tokenizer, found.name, found.identity)
+    if changed and (how or target != torch.float32):
+        net = _again(net, found, target, how)
+    if quantise:
+        settle_quantised(net, found.name)
+    return Model(net if how else net.to(place), tokenizer, found.name, found.identity)
 
 
 def choose_device(device: str) -> str:
@@ -147,6 +158,15 @@ def _config(found: Resolved, trust_remote_code: bool) -> Any:
         raise _load_error(found, "config", found.folder, error, trust_remote_code) from error
 
 
+def _check_unquantised(found: Resolved, trust_remote_code: bool) -> None:
+    given: Any = getattr(_config(found, trust_remote_code), "quantization_config", None)
+    if given:
+        kind = given.get("quant_method") if isinstance(given, dict) else None
+        raise ModelError(
+            f"The weights of {found.name} are already quantised ({kind or type(given).__name__}); leave --quantise out."
+        )
+
+
 def load_tokenizer(found: Resolved, trust_remote_code: bool = False) -> Any:
     """A model's tokenizer without its weights; that of its last adapter which brings one, else its own.
 
@@ -171,7 +191,7 @@ def load_tokenizer(found: Resolved, trust_remote_code: bool = False) -> Any:
     return tokenizer
 
 
-def _weights(found: Resolved, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+def _weights(found: Resolved, dtype: torch.dtype, trust_remote_code: bool, how: dict[str, Any]) -> Any:
     from transformers import AutoModelForCausalLM
 
     safe = next(found.folder.glob("*.safetensors"), None) is not None
@@ -184,6 +204,7 @@ def _weights(found: Resolved, dtype: torch.dtype, trust_remote_code: bool) -> An
                 trust_remote_code=trust_remote_code,
                 local_files_only=True,
                 output_loading_info=True,
+                **how,
             )
     except Exception as error:  # as above
         raise _load_error(found, "weights", found.folder, error, trust_remote_code) from error
@@ -212,12 +233,17 @@ def _load_error(
     )
 
 
-def _rounded(exact: Any, net: Any) -> Any:
-    """`net` with the weights of `exact`, rounded to the dtypes that `net` was loaded in (some stay fp32)."""
-    import torch
-
-    weights = dict(exact.named_parameters())
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            parameter.copy_(weights[name])
-    return net
+def _again(net: Any, found: Resolved, dtype: torch.dtype, how: dict[str, Any]) -> Any:
+    """A model in memory as if loaded from disk: rounded (some parts stay fp32), quantised, brought to its place."""
+    try:
+        with quiet():
+            return type(net).from_pretrained(
+                None,
+                config=net.config,
+                state_dict=net.state_dict(),
+                generation_config=net.generation_config,
+                dtype=dtype,
+                **how,
+            )
+    except Exception as error:  # as above
+        raise _load_error(found, "changed weights", found.folder, error, trust_remote_code=True) from error

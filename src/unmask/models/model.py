@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from unmask.models import generation
+from unmask.models import decoding, generation, looking
 from unmask.models.anatomy import dissect
+from unmask.models.editing import RowEdits
 from unmask.models.edits import Edit
 from unmask.models.errors import ModelError, NotFinite
-from unmask.models.hooks import Layout, editing, watching
+from unmask.models.looking import SCORING, Reading, Scoring
 from unmask.models.prompts import Prompt
 from unmask.models.sampling import NoTokenError
+from unmask.models.sharing import find_sharing
 from unmask.models.tokenizing import tokenize
 from unmask.models.tokens import Generated, Pick, Sampling, Tokens
 
 Edits = Sequence[Edit | None]
 
 _PROBE = Prompt("The committee met on Tuesday, and it talked about the weather.", (0, 0))
-_LOGITS_AT_ONCE = 2**24
 
 
 class Model:
@@ -44,6 +44,8 @@ class Model:
         tokenizer: the transformers tokenizer.
         net: the transformers model.
         anatomy: its parts.
+        sharing: what rows of a batch can share, or why they cannot.
+        ends: tokens that end an answer.
     """
 
     def __init__(self, net: Any, tokenizer: Any, name: str, identity: str) -> None:
@@ -56,15 +58,18 @@ class Model:
         self.tokenizer = tokenizer
         self.name = name
         self.identity = identity
-        self.anatomy = dissect(net, tokenize(tokenizer, _PROBE).ids[:16], name)
+        probe = tokenize(tokenizer, _PROBE).ids[:16]
+        self.anatomy = dissect(net, probe, name)
+        self.sharing = find_sharing(self.anatomy, net.config.get_text_config(), probe)
         self.n_layers = self.anatomy.n_layers
         self.d_model = self.anatomy.d_model
         parameter = next(net.parameters())
         self.dtype = str(net.dtype).removeprefix("torch.")
         self.device = str(parameter.device)
+        self._tokenized = lru_cache(2**14)(partial(tokenize, tokenizer))  # many rows share a prompt
         self.max_length = _context_length(net, tokenizer)
-        self._ends = generation.own_ends(net, tokenizer)
-        generation.settle(net, self._ends)
+        self.ends = generation.own_ends(net, tokenizer)
+        generation.settle(net, self.ends)
 
     def __repr__(self) -> str:
         return f"Model({self.name}, {self.n_layers} layers of {self.d_model}, {self.dtype} on {self.device})"
@@ -76,7 +81,7 @@ class Model:
             ModelError: they are longer than the context, nothing is left of them, or the tokenizer gives ids that
                 the model has no embedding for.
         """
-        row = tokenize(self.tokenizer, prompt, continuation)
+        row = self._tokenized(prompt, continuation)
         if len(row) > self.max_length:
             raise ModelError(
                 f"The text has {len(row)} tokens ({row.start} of the prompt, {len(row) - row.start} of the "
@@ -103,7 +108,7 @@ class Model:
             rows: the batch.
             layers: layer numbers, in the order wanted.
             pick: "mean" over each row's content span, "last" token, or "each" token.
-            edits: one edit or None a row, all of one shape (`edit_shape`).
+            edits: one edit or None a row.
 
         Returns:
             A row's array: `[layers, d]`, or `[T, layers, d]` for "each".
@@ -112,28 +117,7 @@ class Model:
             ModelError: an unknown layer, an empty content span under "mean", edits that do not fit, or activations
                 that are not finite.
         """
-        if not rows or not layers:
-            return [np.zeros((0, self.d_model), np.float32) for _ in rows]
-        self._check_layers(layers)
-        ids, layout = self._batch(rows)
-        spans = _span_weights(rows, ids.shape[1], self.name).to(ids.device) if pick == "mean" else None
-        every = torch.arange(len(rows), device=ids.device)
-        taken: dict[int, Tensor] = {}
-
-        def take(layer: int, states: Tensor) -> None:
-            if spans is not None:
-                taken[layer] = torch.bmm(spans[:, None], states.float())[:, 0]
-            elif pick == "last":
-                taken[layer] = states[every, layout.lengths - 1].float()
-            else:
-                taken[layer] = states.float().cpu()
-
-        self._watch(ids, layout, edits, sorted(set(layers)), take)
-        stacked = torch.stack([taken[layer] for layer in layers], dim=-2).cpu().numpy()
-        picked = [stacked[i, : len(row)] if pick == "each" else stacked[i] for i, row in enumerate(rows)]
-        if not all(np.isfinite(array).all() for array in picked):
-            raise self._not_finite(ids, layout, edits)
-        return picked
+        return self.look(rows, [Reading(tuple(layers), pick)] * len(rows), edits)
 
     def score(self, rows: Sequence[Tokens], edits: Edits | None = None) -> list[NDArray[np.float32]]:
         """Log-probabilities of each row's continuation tokens, in nats.
@@ -144,19 +128,17 @@ class Model:
         Raises:
             ModelError: edits that do not fit, or activations that are not finite.
         """
-        wanted = [len(row) - row.start for row in rows]
-        if not any(wanted):
-            return [np.zeros(0, np.float32) for _ in rows]
-        ids, layout = self._batch(rows)
-        with torch.inference_mode(), editing(self.anatomy, edits, layout):
-            out = self.anatomy.decoder(input_ids=ids, use_cache=False, **self._mask(ids, layout))
-            states = out.last_hidden_state
-            which = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(wanted)).to(ids.device)
-            at = torch.cat([torch.arange(row.start, len(row)) for row in rows]).to(ids.device)
-            scores = self._log_probs(states[which, at - 1], ids[which, at]).cpu().numpy()
-        if np.isnan(scores).any():
-            raise self._not_finite(ids, layout, edits)
-        return np.split(scores, np.cumsum(wanted)[:-1])
+        return self.look(rows, [SCORING] * len(rows), edits)
+
+    def look(
+        self, rows: Sequence[Tokens], wants: Sequence[Reading | Scoring], edits: Edits | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Read some rows and score others in one pass; see `read` and `score`.
+
+        What rows have in common is computed once: the tokens that they begin with and, where only their edits
+        differ, all that lies below the first edited layer.
+        """
+        return looking.look(self, rows, wants, edits)
 
     def generate(
         self, rows: Sequence[Tokens], seeds: Sequence[int], sampling: Sampling, edits: Edits | None = None
@@ -185,86 +167,28 @@ class Model:
                 f"A row has {longest} tokens and {sampling.max_new_tokens} more are asked for, but {self.name} "
                 f"takes at most {self.max_length}; shorten the prompt or lower max_new_tokens."
             )
+        longest = longest + sampling.max_new_tokens
+        answer = generation.generate if self.sharing.refuses([longest]) else decoding.generate
         try:
-            return generation.generate(
-                self.net, self.anatomy, self.tokenizer, self._ends, rows, seeds, sampling, edits
-            )
+            return answer(self, rows, seeds, sampling, edits)
         except NoTokenError as error:
             row = rows[error.row]
-            ids, layout = self._batch([Tokens((*row.ids, *error.new), row.content, len(row))])
-            raise self._not_finite(ids, layout, edits and [edits[error.row]]) from error
+            row = Tokens((*row.ids, *error.new), row.content, len(row))
+            raise self.not_finite([row], edits and [edits[error.row]]) from error
 
-    def _batch(self, rows: Sequence[Tokens]) -> tuple[Tensor, Layout]:
-        """Ids `[B, T]` padded on the right, each row with its own last token, and where the rows stand."""
-        width = max(map(len, rows))
-        padded = [[*row.ids, *[row.ids[-1]] * (width - len(row))] for row in rows]
-        lengths = torch.tensor([len(row) for row in rows], device=self.device)
-        starts = torch.tensor([row.start for row in rows], device=self.device)
-        return torch.tensor(padded, device=self.device), Layout(lengths, starts, torch.zeros_like(lengths))
+    def row_edits(self, edits: Edits | None, starts: Sequence[int], length: int) -> RowEdits:
+        """The edits of a batch's rows; see `RowEdits`, which says what is wrong with them."""
+        return RowEdits(edits, starts, length, self.d_model, self.n_layers, self.anatomy.device)
 
-    def _mask(self, ids: Tensor, layout: Layout) -> dict[str, Tensor]:
-        """No mask where causal attention makes padding harmless: SDPA keeps its fast path."""
-        if not self.anatomy.needs_mask:
-            return {}
-        columns = torch.arange(ids.shape[1], device=ids.device)
-        return {"attention_mask": (columns < layout.lengths[:, None]).long()}
-
-    def _watch(
-        self, ids: Tensor, layout: Layout, edits: Edits | None, layers: Sequence[int], take: Any
-    ) -> None:
-        with (
-            torch.inference_mode(),
-            editing(self.anatomy, edits, layout),
-            watching(self.anatomy, layers, take),
-        ):
-            self.anatomy.decoder(input_ids=ids, use_cache=False, **self._mask(ids, layout))
-
-    def _log_probs(self, normed: Tensor, targets: Tensor) -> Tensor:
-        """Log-probabilities `[N]` of targets `[N]` from final states `[N, d]`, never more than a chunk of logits."""
-        step = max(1, _LOGITS_AT_ONCE // self.anatomy.vocabulary)
-        chunks: list[Tensor] = []
-        for states, tokens in zip(normed.split(step), targets.split(step), strict=True):
-            logits = self.anatomy.unembed(states).float()
-            chunks.append(logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1))
-        return torch.cat(chunks)
-
-    def _check_layers(self, layers: Sequence[int]) -> None:
-        unknown = [layer for layer in layers if not 0 <= layer <= self.n_layers]
-        if unknown:
-            raise ModelError(
-                f"{self.name} has layers 0 to {self.n_layers}; layer {unknown[0]} was asked for."
-            )
-
-    def _not_finite(self, ids: Tensor, layout: Layout, edits: Edits | None) -> NotFinite:
+    def not_finite(self, rows: Sequence[Tokens], edits: Edits | None) -> NotFinite:
         """The error that names the first layer whose activations are not finite."""
-        bad: list[int] = []
-        real = torch.arange(ids.shape[1], device=ids.device) < layout.lengths[:, None]
-
-        def look(layer: int, states: Tensor) -> None:
-            if not torch.isfinite(states[real]).all():
-                bad.append(layer)
-
-        self._watch(ids, layout, edits, range(self.n_layers + 1), look)
-        where = f"at layer {bad[0]}" if bad else "in the unembedding"
+        bad = looking.first_not_finite(self, rows, edits)
+        where = "in the unembedding" if bad is None else f"at layer {bad}"
         cause = "the edit is too strong" if edits and any(edits) else "its weights are damaged"
         return NotFinite(
             f"{self.name} has activations that are not finite (NaN or infinite) {where}; "
             f"{cause}, or {self.dtype} is too narrow: try float32."
         )
-
-
-def _span_weights(rows: Sequence[Tokens], width: int, name: str) -> Tensor:
-    """`[B, T]` weights that average over each row's content span."""
-    weights = torch.zeros(len(rows), width)
-    for i, row in enumerate(rows):
-        start, end = row.content
-        if not start < end <= len(row):
-            raise ModelError(
-                f"Row {i} has no content tokens to average for {name}: the sequence's first token and the template's "
-                "are left out, and nothing else was there; give it longer words or a frame around them."
-            )
-        weights[i, start:end] = 1 / (end - start)
-    return weights
 
 
 def _context_length(net: Any, tokenizer: Any) -> int:

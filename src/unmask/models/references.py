@@ -138,14 +138,19 @@ class Resolved:
         return tokenizer_place(self.folder, self.adapters)
 
 
-def resolve(reference: str | Reference, *, allow_pickle: bool = False) -> Resolved:
+def resolve(reference: str | Reference, *, allow_pickle: bool = False, weights: bool = True) -> Resolved:
     """Find a reference's files and hash them.
+
+    Args:
+        reference: words, or parsed.
+        allow_pickle: take pickle weights.
+        weights: False leaves a hub model's weights where they are; its config and tokenizer are enough to plan by.
 
     Raises:
         ModelError: nothing is there, the hub cannot be reached, or the weights come as pickle files only.
     """
     reference = parse_reference(reference) if isinstance(reference, str) else reference
-    place = _place(reference, allow_pickle)
+    place = _place(reference, allow_pickle, weights)
     merged = [_adapter_place(adapter, allow_pickle) for adapter in reference.adapters]
     adapters = (*place.adapters, *(adapter.folder for adapter in merged))
     identity = place.identity
@@ -158,12 +163,12 @@ def resolve(reference: str | Reference, *, allow_pickle: bool = False) -> Resolv
     return Resolved(reference, place.folder, place.revision, adapters, identity)
 
 
-def _place(reference: Reference, allow_pickle: bool) -> Place:
+def _place(reference: Reference, allow_pickle: bool, weights: bool) -> Place:
     match reference.kind:
         case "local":
             return local_place(reference.name, allow_pickle)
         case "hub":
-            return hub_place(reference.name, reference.revision, allow_pickle)
+            return hub_place(reference.name, reference.revision, allow_pickle, weights=weights)
         case "gguf":
             return _gguf_place(reference.name)
         case "demo":

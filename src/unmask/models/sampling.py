@@ -12,8 +12,8 @@ from transformers import LogitsProcessor, StoppingCriteria
 
 from unmask.models.tokens import Sampling
 
-_HEAD = 512
-"""How many of the likeliest tokens are ranked at first; a whole vocabulary is sorted for flatter rows only."""
+_HEADS = (64, 1024)
+"""How many of the likeliest tokens are ranked at first, and then; the whole vocabulary is for flatter rows only."""
 
 
 def pick(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
@@ -28,15 +28,23 @@ def pick(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
     Returns:
         `[B]` token ids.
     """
-    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
+    scores = logits.float() / temperature
     if top_p >= 1:
-        return _invert(probabilities, uniform)
-    ranked, tokens = probabilities.topk(min(_HEAD, probabilities.shape[-1]))
-    picked = tokens.gather(1, _invert(_nucleus(ranked, top_p), uniform)[:, None])[:, 0]
-    flat = ranked.sum(dim=-1) < top_p  # each row by itself, so that it does not depend on its batch mates
-    if flat.any():
-        ranked, tokens = probabilities[flat].sort(dim=-1, descending=True, stable=True)
-        picked[flat] = tokens.gather(1, _invert(_nucleus(ranked, top_p), uniform[flat])[:, None])[:, 0]
+        return _invert(scores.softmax(dim=-1), uniform)
+    vocabulary = scores.shape[-1]
+    total = scores.logsumexp(dim=-1)
+    picked = torch.zeros_like(total, dtype=torch.long)
+    left = torch.arange(len(scores), device=scores.device)
+    for width in (*(head for head in _HEADS if head < vocabulary), vocabulary):
+        # Each row goes by its own mass, so that it does not depend on its batch mates.
+        ranked, tokens = (scores if len(left) == len(scores) else scores[left]).topk(width)
+        ranked = (ranked - total[left, None]).exp()
+        held = ranked.sum(dim=-1) >= top_p if width < vocabulary else torch.ones_like(left, dtype=torch.bool)
+        chosen = _invert(_nucleus(ranked[held], top_p), uniform[left[held]])
+        picked[left[held]] = tokens[held].gather(1, chosen[:, None])[:, 0]
+        left = left[~held]
+        if not len(left):
+            break
     return picked
 
 
@@ -54,17 +62,17 @@ def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
 
 
-class SeededPick(LogitsProcessor):
-    """Leaves only the sampled token standing, so that greedy decoding takes it.
+def draws(seeds: Sequence[int], sampling: Sampling) -> Tensor:
+    """`[rows, max_new_tokens]` uniform numbers; row i's come from `seeds[i]` alone, whoever its batch mates are."""
+    numbers = [np.random.Generator(np.random.Philox(seed)).random(sampling.max_new_tokens) for seed in seeds]
+    return torch.from_numpy(np.stack(numbers).astype(np.float32)).clamp_max(1 - 2**-24)
 
-    Row i's numbers come from `seeds[i]` alone: its batch mates and their number do not matter.
-    """
+
+class SeededPick(LogitsProcessor):
+    """Leaves only the sampled token standing, so that greedy decoding takes it."""
 
     def __init__(self, seeds: Sequence[int], sampling: Sampling, prompt_width: int) -> None:
-        draws = [
-            np.random.Generator(np.random.Philox(seed)).random(sampling.max_new_tokens) for seed in seeds
-        ]
-        self._draws = torch.from_numpy(np.stack(draws).astype(np.float32)).clamp_max(1 - 2**-24)
+        self._draws = draws(seeds, sampling)
         self._sampling = sampling
         self._width = prompt_width
 
@@ -103,17 +111,12 @@ class CheckFinite(LogitsProcessor):
 
 
 class StopAtText(StoppingCriteria):
-    """A row is done when its new text holds one of the stop strings."""
+    """A row is done when its new tokens have reached an end."""
 
-    def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str], prompt_width: int) -> None:
-        self._decode = decode
-        self._stops = tuple(stops)
+    def __init__(self, reached: Callable[[list[int]], bool], prompt_width: int) -> None:
+        self._reached = reached
         self._width = prompt_width
-        self._tail = (
-            max(map(len, stops)) + 8
-        )  # a token is at least a character, bar the bytes of one not yet whole
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # as above
-        new = input_ids[:, self._width :][:, -self._tail :].tolist()
-        done = [any(stop in self._decode(ids) for stop in self._stops) for ids in new]
+        done = [self._reached(new) for new in input_ids[:, self._width :].tolist()]
         return torch.tensor(done, device=input_ids.device)

@@ -27,8 +27,8 @@ def merge_adapter(net: Any, folder: Path, name: str) -> Any:
     Raises:
         ModelError: the adapter is for another architecture, or PEFT cannot apply it.
     """
-    from peft import PeftModel
-
+    with quiet():  # PEFT imports bitsandbytes, which tells what it could do with more packages
+        from peft import PeftModel
     trained_on = adapter_config(folder).get("base_model_name_or_path") or "a model that it does not name"
     _check_shapes(net, folder, name, trained_on)
     try:

@@ -39,7 +39,7 @@ class Provenance:
 
 
 _PLACED = {"pair", "resolved", "domains", "profile", "frame", "rules", "timings", "command"}
-_SETTINGS = ("unmask", "started", "machine", "device", "gpu", "dtype", "seed", "engine")
+_SETTINGS = ("unmask", "started", "machine", "device", "gpu", "dtype", "quantised", "seed", "engine")
 
 
 def provenance(run: Mapping[str, Any]) -> Provenance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,28 +17,32 @@ import torch
 from unmask.models.errors import ModelError, NotFinite
 from unmask.models.judges import Judge
 from unmask.models.model import Model
+from unmask.models.size import ModelSize
 from unmask.models.tokens import Tokens
+from unmask.runner.pace import work_kind
 from unmask.runner.planner import Batch, Budget, plan
 from unmask.runner.records import Records
 from unmask.runner.requests import (
-    Classify,
     Failed,
-    Generate,
     Request,
     engine_name,
     request_key,
 )
-from unmask.runner.serve import edit_of, request_texts, serve
-from unmask.runner.store import RecordStore, Result
-
-RECORD_VERSION = 1
+from unmask.runner.serve import edit_of, serve
+from unmask.runner.stopping import signals_wait
+from unmask.runner.store import RECORD_VERSION, DamagedRecord, Record, RecordStore, Result, Row
 
 
 class Progress(Protocol):
-    """Watches a round of work; tokens are the unit, since they predict time."""
+    """Watches rounds of work; tokens are the unit, since those of one kind of work predict its time."""
 
-    def begin(self, tokens: int, done: int) -> None: ...
-    def advance(self, engine: str, tokens: int) -> None: ...
+    def begin(self, tokens: Mapping[str, float], done: Mapping[str, float]) -> None:
+        """A round begins: its tokens by kind of work, and how many of them are on disk."""
+        ...
+
+    def advance(self, engine: str, kind: str, tokens: float, seconds: float) -> None:
+        """A batch is on disk: of which engine and kind, and how long it took to serve."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Engine:
         load: brings it into memory.
         tokenize: a request's prompt as tokens, without the weights; None for a judge.
         shared: a folder where records outlive the run, for texts that every audit classifies alike.
+        size: of the model, for what work on it costs; None for a judge.
     """
 
     identity: str
@@ -57,6 +63,7 @@ class Engine:
     load: Callable[[], Model | Judge]
     tokenize: Callable[[Request], Tokens] | None = None
     shared: Path | None = None
+    size: ModelSize | None = None
 
 
 def software_facts() -> dict[str, object]:
@@ -78,10 +85,10 @@ class LocalRunner:
         store: where the run's records are.
         budget: how large a batch may grow.
         fresh: do not take a judge's answers from the folder that outlives the run; they are still left there.
-        halved: keys of batches that had to be split, in this run or in the one that left the record: because memory
-            ran out, or to find the row that an edit leaves without an answer.
         seconds: time spent by engine and kind of request, loading apart.
-        batches: keys of the batches that the run rests on, in the order in which they were planned.
+        served: tokens served and the seconds that they took, by kind of work.
+        damaged: files of records that were not as they were written, from the run's folder on; their batches are
+            asked again.
     """
 
     engines: Mapping[str, Engine]
@@ -89,13 +96,29 @@ class LocalRunner:
     budget: Budget = field(default_factory=Budget)
     progress: Progress | None = None
     fresh: bool = False
-    halved: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    batches: list[str] = field(default_factory=list)
+    served: dict[str, tuple[float, float]] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
     _loaded: dict[str, Model | Judge] = field(default_factory=dict)
-    _held_in: dict[str, tuple[str, str]] = field(
+    _planned: dict[str, Batch] = field(default_factory=dict)  # by key
+    _held_in: dict[str, str] = field(default_factory=dict)  # row: key of the batch that answers it
+    _split: dict[str, int] = field(default_factory=dict)  # batch: as Record has it
+    _too_large: dict[str, int] = field(
         default_factory=dict
-    )  # row: engine and batch that answered it
+    )  # engine and kind: tokens that memory did not hold
+
+    @property
+    def batches(self) -> list[str]:
+        """Keys of the batches that the run rests on, in the order in which they were planned."""
+        return list(self._planned)
+
+    @property
+    def halved(self) -> list[str]:
+        """Keys of the batches that had to be split, in this run or in the one that left the record.
+
+        Memory ran out, or the row had to be found that an edit leaves without an answer.
+        """
+        return list(self._split)
 
     @property
     def identities(self) -> dict[str, str]:
@@ -104,78 +127,106 @@ class LocalRunner:
     def answer(self, requests: Sequence[Request]) -> Records:
         """Answer every request, from disk where a sound record is, else from the model.
 
-        What an earlier round of this run asked is not planned again, whoever asked it.
+        What an earlier round of this run asked is not planned again, whoever asked it. While models run, SIGINT and
+        SIGTERM wait for the batch in flight.
 
         Raises:
             ModelError: a model could not be loaded, a prompt does not fit, activations are not finite without any
                 edit, or one row alone is too large for the memory.
+            Stopped: a signal came, and the batch in flight is done.
+            OSError: a record could not be written; ENOSPC or EDQUOT where the disk is full.
         """
         identities = self.identities
         keys = {request: request_key(request, identities) for request in requests}
-        results = self._earlier(set(keys.values()))
-        batches = plan(
-            [request for request, key in keys.items() if key not in results],
-            identities,
-            self._length,
-            self.budget,
-        )
-        pending: list[tuple[Batch, str]] = []
-        done = 0
-        for batch in batches:
-            key = batch.key(self._facts(batch.engine))
-            self.batches.append(key)
-            self._held_in |= dict.fromkeys(batch.keys, (batch.engine, key))
-            record = self._recall(batch.engine, key)
-            if record is not None and record.keys() >= set(batch.keys):
-                results |= record
-                done += batch.tokens
+        new = self._plan([request for request, row in keys.items() if row not in self._held_in])
+        asked = {self._held_in[row] for row in keys.values()}
+        rows: dict[str, Row] = {}
+        pending: list[str] = []
+        done: list[str] = []
+        for key in [key for key in self._planned if key in asked]:
+            record = self._recall(key)
+            if record is None:
+                pending.append(key)
             else:
-                pending.append((batch, key))
+                rows |= record.rows
+                done += [key] if key in new else []
         if self.progress:
-            self.progress.begin(done + sum(batch.tokens for batch, _ in pending), done)
-        for batch, key in sorted(pending, key=lambda item: identities[item[0].engine]):
-            answers = self._run(batch, key)
-            self._keep(batch.engine, key, batch.keys, answers)
-            results |= dict(zip(batch.keys, answers, strict=True))
-            if self.progress:
-                self.progress.advance(batch.engine, batch.tokens)
-        return Records({request: results[key] for request, key in keys.items()})
+            self.progress.begin(self._tokens_by_kind([*done, *pending]), self._tokens_by_kind(done))
+        with signals_wait() as stop_if_asked:
+            for key in sorted(pending, key=lambda key: identities[self._planned[key].engine]):
+                batch = self._planned[key]
+                engine = self._engine(batch.engine)
+                stop_if_asked()
+                begun = time.monotonic()
+                answers = self._run(engine, key)
+                seconds = time.monotonic() - begun
+                rows |= self._keep(key, answers).rows
+                kind = work_kind(batch.requests[0])
+                tokens, so_far = self.served.get(kind, (0.0, 0.0))
+                self.served[kind] = tokens + batch.tokens, so_far + seconds
+                if self.progress:
+                    self.progress.advance(batch.engine, kind, batch.tokens, seconds)
+                stop_if_asked()
+        return Records({request: rows[row] for request, row in keys.items()})
 
-    def _earlier(self, rows: set[str]) -> dict[str, Result]:
-        """What earlier rounds answered of these rows; a record that was lost in the meantime is asked again."""
-        results: dict[str, Result] = {}
-        for engine, key in {self._held_in[row] for row in rows if row in self._held_in}:
-            record = self._recall(engine, key) or {}
-            results |= {row: result for row, result in record.items() if row in rows}
-        return results
+    def _plan(self, requests: Sequence[Request]) -> set[str]:
+        """Form batches of what no earlier round asked; their keys."""
+        sizes = {name: engine.size for name, engine in self.engines.items() if engine.size is not None}
+        batches = plan(requests, self.identities, self._tokens, self.budget, sizes)
+        keyed = {batch.key(self._facts(batch.engine)): batch for batch in batches}
+        self._planned |= keyed
+        for key, batch in keyed.items():
+            self._held_in |= dict.fromkeys(batch.keys, key)
+        return {*keyed}
+
+    def _tokens_by_kind(self, keys: Sequence[str]) -> dict[str, float]:
+        tokens: dict[str, float] = {}
+        for batch in (self._planned[key] for key in keys):
+            kind = work_kind(batch.requests[0])
+            tokens[kind] = tokens.get(kind, 0.0) + batch.tokens
+        return tokens
 
     def _facts(self, name: str) -> dict[str, object]:
         return {**software_facts(), **self.engines[name].facts}
 
-    def _recall(self, name: str, key: str) -> dict[str, Result] | None:
-        record = self.store.read(key)
-        shared = self.engines[name].shared
+    def _recall(self, key: str) -> Record | None:
+        """The sound record of a planned batch, from the run or from the folder that outlives it."""
+        batch = self._planned[key]
+        record = self._sound(self.store, key)
+        shared = self.engines[batch.engine].shared
         if record is None and shared is not None and not self.fresh:
-            others = RecordStore(shared)
-            record = others.read(key)
+            record = self._sound(RecordStore(shared), key)
             if record is not None:
-                self.store.write(key, list(record), list(record.values()), others.was_split(key))
-        if record is not None and key not in self.halved and self.store.was_split(key):
-            self.halved.append(key)
+                answers = [row.load() for row in record.rows.values()]
+                record = self.store.write(key, list(record.rows), answers, record.split)
+        if record is not None and record.split is not None:
+            self._split[key] = record.split
+            if record.split:
+                self._note_too_large(_kind(batch), record.split)
         return record
 
-    def _keep(self, name: str, key: str, rows: Sequence[str], answers: Sequence[Result]) -> None:
-        shared = self.engines[name].shared
-        for store in (self.store, *([] if shared is None else [RecordStore(shared)])):
-            store.write(key, rows, answers, key in self.halved)
+    def _sound(self, store: RecordStore, key: str) -> Record | None:
+        """A record; one that is damaged is noted and counts as none."""
+        try:
+            return store.read(key)
+        except DamagedRecord as error:
+            name = error.path.relative_to(store.folder.parent).as_posix()
+            if name not in self.damaged:
+                self.damaged.append(name)
+            return None
 
-    def _length(self, request: Request) -> int:
+    def _keep(self, key: str, answers: Sequence[Result]) -> Record:
+        """Write what a batch was answered; where its record lies in the run."""
+        batch = self._planned[key]
+        shared = self.engines[batch.engine].shared
+        if shared is not None:
+            RecordStore(shared).write(key, batch.keys, answers, self._split.get(key))
+        return self.store.write(key, batch.keys, answers, self._split.get(key))
+
+    def _tokens(self, request: Request) -> Tokens:
         tokenize = self.engines[engine_name(request)].tokenize
-        if isinstance(request, Classify) or tokenize is None:
-            # A judge has its own tokenizer; four letters a token is near enough to sort by.
-            return 8 + sum(len(text) for text in request_texts(request)) // 4
-        extra = request.sampling.max_new_tokens if isinstance(request, Generate) else 0
-        return len(tokenize(request).ids) + extra
+        assert tokenize is not None  # only a judge has none
+        return tokenize(request)
 
     def _engine(self, name: str) -> Model | Judge:
         identity = self.engines[name].identity
@@ -193,40 +244,57 @@ class LocalRunner:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _run(self, batch: Batch, key: str) -> list[Result]:
-        engine = self._engine(batch.engine)
+    def _run(self, engine: Model | Judge, key: str) -> list[Result]:
+        batch = self._planned[key]
         begun = time.monotonic()
-        answers = self._in_halves(engine, batch.requests, key)
-        kind = f"{batch.engine}: {type(batch.requests[0]).__name__}"
+        answers = self._in_halves(engine, key, batch.requests, batch.tokens)
+        kind = _kind(batch)
         self.seconds[kind] = self.seconds.get(kind, 0.0) + time.monotonic() - begun
         return answers
 
-    def _in_halves(self, engine: Model | Judge, requests: Sequence[Request], key: str) -> list[Result]:
-        """Serve a batch whole, or in halves of halves where memory runs out or an edit breaks the model on a row."""
-        try:
-            return serve(engine, requests)
-        except (RuntimeError, MemoryError, NotFinite) as error:
-            short = _memory_ran_out(error)
-            if not short and not (isinstance(error, NotFinite) and edit_of(requests[0])):
-                raise
-            if len(requests) == 1 and short:
-                raise ModelError(
-                    f"{engine.name} has no memory left for a single row of {self._length(requests[0])} tokens; "
-                    "use --dtype bfloat16, a smaller model or a larger device. What is done is kept."
-                ) from error
-            if len(requests) == 1:
-                # What the model cannot do without the edit either is no fault of the edit: it is raised here.
-                serve(engine, [replace(request, edit=None) for request in requests])
-                return [Failed(str(error))]
-        if key not in self.halved:
-            self.halved.append(key)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    def _in_halves(
+        self, engine: Model | Judge, key: str, requests: Sequence[Request], tokens: int
+    ) -> list[Result]:
+        """Serve a batch whole, or in halves of halves where memory runs out or an edit breaks the model on a row.
+
+        What is as large as something of its kind that memory did not hold is halved without being tried.
+        """
+        kind = _kind(self._planned[key])
+        if len(requests) == 1 or tokens < self._too_large.get(kind, sys.maxsize):
+            try:
+                return serve(engine, requests)
+            except (RuntimeError, MemoryError, NotFinite) as error:
+                short = _memory_ran_out(error)
+                if not short and not (isinstance(error, NotFinite) and any(map(edit_of, requests))):
+                    raise
+                if len(requests) == 1 and short:
+                    raise ModelError(
+                        f"{engine.name} has no memory left for a single row ({tokens:,} tokens); "
+                        "use --dtype bfloat16, a smaller model or a larger device. What is done is kept."
+                    ) from error
+                if len(requests) == 1:
+                    # What the model cannot do without the edit either is no fault of the edit: it is raised here.
+                    serve(engine, [replace(request, edit=None) for request in requests])
+                    return [Failed(str(error))]
+                if short:
+                    self._note_too_large(kind, tokens)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        self._split[key] = self._too_large.get(kind, 0)
         half = len(requests) // 2
+        part = tokens * half // len(requests)
         return [
-            *self._in_halves(engine, requests[:half], key),
-            *self._in_halves(engine, requests[half:], key),
+            *self._in_halves(engine, key, requests[:half], part),
+            *self._in_halves(engine, key, requests[half:], tokens - part),
         ]
+
+    def _note_too_large(self, kind: str, tokens: int) -> None:
+        self._too_large[kind] = min(tokens, self._too_large.get(kind, tokens))
+
+
+def _kind(batch: Batch) -> str:
+    """What batches of like need of memory share: the engine and the kind of request."""
+    return f"{batch.engine}: {type(batch.requests[0]).__name__}"
 
 
 def _memory_ran_out(error: Exception) -> bool:

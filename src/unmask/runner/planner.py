@@ -1,15 +1,33 @@
-"""Turns requests into batches: duplicates merged, rows of one shape sorted by length, packed to a token budget.
+"""Turns requests into batches: duplicates merged, rows that begin alike side by side, packed to a token budget.
 
-The plan is a pure function of the requests as a set, the lengths and the budget, so a resumed run forms the
-same batches and gets the same bits. (Rows that share a prefix will meet here as well.)
+The plan is a pure function of the requests as a set, their tokens and the budget, so a resumed run forms the same
+batches and gets the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from unmask.runner.requests import Request, batch_shape, digest, engine_name, request_key
+from unmask.models.edits import edit_record, parting, same_effect
+from unmask.models.size import ModelSize
+from unmask.models.tokens import Tokens
+from unmask.runner.cost import NO_SIZE, Cost, Row, row_costs
+from unmask.runner.requests import (
+    Classify,
+    Generate,
+    Read,
+    Request,
+    Score,
+    batch_shape,
+    digest,
+    engine_name,
+    request_key,
+)
+
+_STEM = 4
+"""A batch whose rows share a long beginning may hold so many times its tokens: it is computed once a batch."""
 
 
 @dataclass(frozen=True)
@@ -17,12 +35,25 @@ class Budget:
     """How large a batch may grow.
 
     Attributes:
-        tokens: padded tokens in one batch, generated ones included.
+        tokens: distinct tokens in one pass.
         rows: rows in one batch.
+        answers: rows that are sampled together.
+        cache: bytes that their keys and values may take.
     """
 
-    tokens: int = 4096
-    rows: int = 64
+    tokens: int = 2048
+    rows: int = 512
+    answers: int = 128
+    cache: int = 2**31
+
+    @staticmethod
+    def of(device: str) -> Budget:
+        """What a device is quickest with: a processor's caches are small, a GPU wants large products.
+
+        Args:
+            device: "cpu", "cuda", …
+        """
+        return Budget(16384, 2048, 256, 2**33) if device == "cuda" else Budget()
 
 
 @dataclass(frozen=True)
@@ -33,13 +64,18 @@ class Batch:
         engine: "base", "aligned" or a domain's judge; the first in the alphabet where several are the same weights.
         requests: one request a row.
         keys: the rows' addresses, in the same order.
-        tokens: padded tokens, the unit of cost.
+        cost: what it takes.
     """
 
     engine: str
     requests: tuple[Request, ...]
     keys: tuple[str, ...]
-    tokens: int
+    cost: Cost
+
+    @property
+    def tokens(self) -> int:
+        """The unit of progress: token-forwards through the whole model."""
+        return max(1, round(self.cost.tokens))
 
     def key(self, engine_facts: Mapping[str, object]) -> str:
         """The batch's address: its rows and everything about the engine that can change their bits."""
@@ -49,20 +85,21 @@ class Batch:
 def plan(
     requests: Sequence[Request],
     identities: Mapping[str, str],
-    length: Callable[[Request], int],
+    tokenize: Callable[[Request], Tokens],
     budget: Budget,
+    sizes: Mapping[str, ModelSize] | None = None,
 ) -> list[Batch]:
     """Pack `requests` into batches.
 
     Args:
         requests: in any order, duplicates allowed.
         identities: the identity of the weights behind each engine name.
-        length: tokens of a request, generated ones included.
+        tokenize: a request's prompt, and continuation where it has one, as tokens; a judge's are not asked.
         budget: how large a batch may grow. A single row larger than the budget gets a batch of its own.
+        sizes: of the models behind engine names, for the costs.
 
     Returns:
-        Batches grouped by engine, then by shape, longest rows first, so that the first batch shows at once
-        whether memory suffices.
+        Batches grouped by engine, then by shape.
     """
     # Sides with the same weights are one engine; which of them asked first must not show in the plan.
     engines = {identity: name for name, identity in sorted(identities.items(), reverse=True)}
@@ -72,18 +109,106 @@ def plan(
         if key not in distinct or engine_name(request) < engine_name(distinct[key]):
             distinct[key] = request
 
-    shelves: dict[tuple[object, ...], list[tuple[int, str]]] = {}
+    shelves: dict[tuple[object, ...], list[str]] = {}
     for key, request in distinct.items():
         shape = (engines[identities[engine_name(request)]], *batch_shape(request))
-        shelves.setdefault(shape, []).append((length(request), key))
+        shelves.setdefault(shape, []).append(key)
 
     batches: list[Batch] = []
     for shape in sorted(shelves, key=repr):
-        rows = sorted(shelves[shape], key=lambda row: (-row[0], row[1]))
-        while rows:
-            longest = max(1, rows[0][0])
-            take = max(1, min(budget.rows, budget.tokens // longest, len(rows)))
-            keys = tuple(key for _, key in rows[:take])
-            batches.append(Batch(str(shape[0]), tuple(distinct[key] for key in keys), keys, longest * take))
-            rows = rows[take:]
+        engine, keys = str(shape[0]), shelves[shape]
+        if isinstance(distinct[keys[0]], Classify):
+            for part, cost in _judged(keys, distinct, budget):
+                batches.append(Batch(engine, tuple(distinct[key] for key in part), part, cost))
+            continue
+        rows = {key: _row(distinct[key], tokenize(distinct[key])) for key in keys}
+        size = (sizes or {}).get(engine) or NO_SIZE
+        for part in _packed(rows, budget, 4 * size.cached):
+            cost = row_costs([rows[key] for key in part], size)
+            batches.append(Batch(engine, tuple(distinct[key] for key in part), part, cost))
     return batches
+
+
+def _row(request: Request, tokens: Tokens) -> Row:
+    assert not isinstance(request, Classify)
+    depth = (
+        max(request.layers, default=0) if isinstance(request, Read) and request.layers is not None else None
+    )
+    scored = len(tokens) - tokens.start if isinstance(request, Score) else 0
+    new = request.sampling.max_new_tokens if isinstance(request, Generate) else 0
+    ids = tokens.ids[:-1] if scored else tokens.ids  # a row's last token is scored, but nothing follows it
+    apart = parting(request.edit, tokens.start, len(ids))
+    effect = None
+    if request.edit is not None and apart is not None:
+        effect = same_effect(request.edit, tokens.start)
+    return Row(tokens, ids, depth, scored, new, request.edit, effect, apart)
+
+
+def _packed(rows: Mapping[str, Row], budget: Budget, cached: int) -> Iterator[tuple[str, ...]]:
+    """Rows in an order in which those that share most are neighbours, cut where the budget is reached.
+
+    Args:
+        rows: by key.
+        budget: how large a batch may grow.
+        cached: bytes that a token of a sampled row leaves in the cache, at most.
+    """
+    part: list[str] = []
+    tree: dict[tuple[int, object], int] = {}
+    stem: tuple[int, ...] = ()
+    longest = 0
+    for key in sorted(rows, key=lambda key: (*_order(rows[key]), key)):
+        row = rows[key]
+        most = budget.answers if row.new else budget.rows
+        grown, shared = _add(tree, row), _common(stem, row.ids)
+        longest = max(longest, len(row.ids) + row.new)
+        full = len(part) >= most or grown > max(budget.tokens, _STEM * len(shared))
+        if row.new:  # every row's cache is as wide as the widest
+            full = full or (len(part) + 1) * longest * cached > budget.cache
+        if part and full:
+            yield tuple(part)
+            part, tree, longest = [], {}, len(row.ids) + row.new
+            _add(tree, row)
+        stem = shared if part else row.ids
+        part.append(key)
+    if part:
+        yield tuple(part)
+
+
+def _order(row: Row) -> tuple[object, ...]:
+    """Prompts that begin alike side by side; under each of them rows of one edit."""
+    edit = "" if row.edit is None else json.dumps(edit_record(row.edit), sort_keys=True)
+    return row.tokens.ids[: row.tokens.start], edit, row.ids
+
+
+def _add(tree: dict[tuple[int, object], int], row: Row) -> int:
+    """Add a row to a prefix tree of tokens and of marks where edits begin -> how many nodes it has."""
+    node = 0
+    for position, token in enumerate(row.ids):
+        if row.apart is not None and position == row.apart[1]:
+            node = tree.setdefault((node, row.effect), len(tree) + 1)
+        node = tree.setdefault((node, token), len(tree) + 1)
+    return len(tree)
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
+    length = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return tuple(a[:length])
+
+
+def _judged(
+    keys: Sequence[str], requests: Mapping[str, Request], budget: Budget
+) -> Iterator[tuple[tuple[str, ...], Cost]]:
+    """A judge's texts, longest first, in parts that keep to the budget when padded."""
+
+    def length(key: str) -> int:
+        request = requests[key]
+        assert isinstance(request, Classify)
+        # A judge has its own tokenizer; four letters a token is near enough to sort by.
+        return 8 + (len(request.question) + len(request.text)) // 4
+
+    left = sorted(keys, key=lambda key: (-length(key), key))
+    while left:
+        longest = length(left[0])
+        take = max(1, min(budget.rows, budget.tokens // longest))
+        yield tuple(left[:take]), Cost(longest * min(take, len(left)), 0)
+        left = left[take:]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unmask.runner.requests import Answer, Failed, Request, request_key
-from unmask.runner.store import RecordStore, Result
+from unmask.runner.store import MissingRecord, RecordStore, Result, Row
 
 
 class EditError(RuntimeError):
@@ -16,9 +16,16 @@ class EditError(RuntimeError):
 
 
 class Records:
-    """The answers to a round of requests. Taking one that an edit left without an answer raises `EditError`."""
+    """The answers to a round of requests, each read from disk when it is taken and not kept.
 
-    def __init__(self, answers: Mapping[Request, Result]) -> None:
+    Taking an answer raises `EditError` where an edit left none, and `DamagedRecord` where it is no longer what was
+    written.
+
+    Args:
+        answers: by request, where they lie on disk or, for planted answers, themselves.
+    """
+
+    def __init__(self, answers: Mapping[Request, Row | Result]) -> None:
         self._answers = answers
 
     def array(self, request: Request) -> npt.NDArray[np.float32]:
@@ -39,6 +46,8 @@ class Records:
 
     def _sound(self, request: Request) -> npt.NDArray[np.float32] | Answer:
         answer = self._answers[request]
+        if isinstance(answer, Row):
+            answer = answer.load()
         if isinstance(answer, Failed):
             raise EditError(answer.message)
         return answer
@@ -46,10 +55,6 @@ class Records:
     def subset(self, requests: Iterable[Request]) -> Records:
         """Only these requests' answers."""
         return Records({request: self._answers[request] for request in requests})
-
-
-class MissingRecord(LookupError):
-    """A run's records do not hold an answer; the message is one sentence for the user."""
 
 
 class Replay:
@@ -60,28 +65,37 @@ class Replay:
         identities: the identity of the weights behind each engine name.
         batches: keys of the batches that the run rests on. A folder may hold the same rows in other batches too
             (another dtype, another profile), whose bits differ.
+
+    Raises:
+        MissingRecord: one of these batches has no record.
+        DamagedRecord: or one that is not as it was written.
     """
 
     def __init__(self, store: RecordStore, identities: Mapping[str, str], batches: Sequence[str]) -> None:
         self.identities = dict(identities)
-        self._rows: dict[str, Result] = {}
+        self._rows: dict[str, Row] = {}
         for key in batches:
-            self._rows |= store.read(key) or {}
+            record = store.read(key)
+            if record is None:
+                raise MissingRecord(
+                    f"the record {store.path(key)} is missing; run the same audit again to measure it anew."
+                )
+            self._rows |= record.rows
 
     def answer(self, requests: Sequence[Request]) -> Records:
         """Answer every request from disk.
 
         Raises:
-            MissingRecord: an answer is not among the records; the run is unfinished or its records are damaged.
+            MissingRecord: an answer is not among the records.
         """
-        found: dict[Request, Result] = {}
+        rows: dict[Request, Row] = {}
         for request in requests:
-            result = self._rows.get(request_key(request, self.identities))
-            if result is None:
+            row = self._rows.get(request_key(request, self.identities))
+            if row is None:
                 kind = type(request).__name__.lower()
                 raise MissingRecord(
-                    f"the run's records do not hold the answer to a {kind} request: "
-                    "the run is unfinished, or a record is damaged. Run the same audit again to fill it in."
+                    f"the run's records do not hold the answer to a {kind} request, which this version asks and the "
+                    "run's did not; run the same audit again to fill it in."
                 )
-            found[request] = result
-        return Records(found)
+            rows[request] = row
+        return Records(rows)

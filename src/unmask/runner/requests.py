@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from unmask.models.edits import Edit, edit_record, edit_shape
+from unmask.models.edits import Edit, edit_record
 from unmask.models.prompts import Prompt
 from unmask.models.tokens import Sampling
 
@@ -138,15 +138,12 @@ def request_key(request: Request, identities: Mapping[str, str]) -> str:
 
 
 def batch_shape(request: Request) -> tuple[object, ...]:
-    """Requests of one shape may share a batch: the same verb, the same settings, the same kind of edit."""
+    """Requests of one shape may share a batch: reads and scores of any kind, answers sampled alike, a judge's texts."""
     if isinstance(request, Classify):
         return ("Classify",)
-    edit = () if request.edit is None else edit_shape(request.edit)
-    if isinstance(request, Read):
-        return ("Read", request.pick, request.layers or (), *edit)
-    if isinstance(request, Score):
-        return ("Score", *edit)
-    return ("Generate", *asdict(request.sampling).items(), *edit)
+    if isinstance(request, Generate):
+        return ("Generate", *asdict(request.sampling).items())
+    return ("Look",)
 
 
 def digest(value: object) -> str:

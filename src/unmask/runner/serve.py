@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from unmask.models.edits import Edit
 from unmask.models.judges import Judge
+from unmask.models.looking import SCORING, Reading, Want
 from unmask.models.model import Model
 from unmask.models.tokens import Tokens
 from unmask.runner.requests import Answer, Classify, Generate, Read, Request, Score
@@ -38,13 +39,17 @@ def serve(engine: Model | Judge, requests: Sequence[Request]) -> list[Result]:
         return list(engine.classify([row.question for row in texts], [row.text for row in texts]))
     rows = [tokens_of(engine, request) for request in requests]
     edits = [edit_of(request) for request in requests]
-    first = requests[0]
-    if isinstance(first, Read):
-        layers = tuple(range(engine.n_layers + 1)) if first.layers is None else first.layers
-        return list(engine.read(rows, layers, first.pick, edits))
-    if isinstance(first, Score):
-        return list(engine.score(rows, edits))
-    assert isinstance(first, Generate)
-    seeds = [request.seed for request in requests if isinstance(request, Generate)]
-    generated = engine.generate(rows, seeds, first.sampling, edits)
-    return [Answer(row.text, len(row.ids), row.finished) for row in generated]
+    if isinstance(requests[0], Generate):
+        seeds = [request.seed for request in requests if isinstance(request, Generate)]
+        generated = engine.generate(rows, seeds, requests[0].sampling, edits)
+        return [Answer(row.text, len(row.ids), row.finished) for row in generated]
+    return list(engine.look(rows, [_want(engine, request) for request in requests], edits))
+
+
+def _want(model: Model, request: Request) -> Want:
+    if isinstance(request, Read):
+        return Reading(
+            tuple(range(model.n_layers + 1)) if request.layers is None else request.layers, request.pick
+        )
+    assert isinstance(request, Score)
+    return SCORING

@@ -96,15 +96,15 @@ def _bar(bar: Bar, estimate: Estimate, p: float | None, level: float) -> BarResu
     refutes_at = bar.at if bar.refutes_at is None else bar.refutes_at
     low, high = estimate.low, estimate.high
     if bar.side == "above":
-        supports, refutes, words = low > bar.at, high < refutes_at, f"> {bar.at:.3g}"
+        supports, refutes = low > bar.at, high < refutes_at
     elif bar.side == "below":
-        supports, refutes, words = high < bar.at, low > refutes_at, f"< {bar.at:.3g}"
+        supports, refutes = high < bar.at, low > refutes_at
     else:
         supports = -bar.at < low and high < bar.at
-        refutes, words = low > refutes_at or high < -refutes_at, f"within ±{bar.at:.3g}"
+        refutes = low > refutes_at or high < -refutes_at
     side = "supports" if supports else "refutes" if refutes else "undecided"
     found = detectable(bar, estimate, level)
-    return BarResult(bar.quantity, estimate.value, low, high, estimate.unit, words, side, p, found)
+    return BarResult(bar.quantity, estimate.value, low, high, estimate.unit, bar.words, side, p, found)
 
 
 def _control(guard: Guard, estimate: Estimate | None) -> ControlResult:

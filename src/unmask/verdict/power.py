@@ -128,6 +128,25 @@ def sample_needed(
     return SampleNeeded(times, ceil(times * n), status) if times > 1 and isfinite(times * n) else None
 
 
+def resized(bar: Bar, estimate: Estimate, n: int) -> Estimate:
+    """An estimate as it would have been on n clusters: the same value, and all that scatters about it nearer or farther
+    on the scale of its bar, by t / √n.
+    """
+    t = {size: float(stdtrit(size - 1, 1 - ALPHA / 2)) for size in (estimate.n, n)}
+    times = t[n] / t[estimate.n] * sqrt(estimate.n / n)
+    share = bar.spread == "share"
+
+    def moved(x: float) -> float:
+        if not share:
+            return estimate.value + times * (x - estimate.value)
+        centre, end = (_to_arcsine(y - bar.least) for y in (estimate.value, x))
+        return bar.least + _from_arcsine(min(max(centre + times * (end - centre), 0.0), pi / 2))
+
+    draws = estimate.replicates
+    replicates = None if draws is None else np.array([moved(float(draw)) for draw in draws])
+    return replace(estimate, low=moved(estimate.low), high=moved(estimate.high), n=n, replicates=replicates)
+
+
 def _times_to_support(bar: Bar, estimate: Estimate, level: float) -> float | None:
     """How many times the sample it takes; None where the estimate is not on the supporting side."""
     bar, estimate = _scaled(bar, estimate)
@@ -167,7 +186,7 @@ def _scaled(bar: Bar, estimate: Estimate) -> tuple[Bar, Estimate]:
         return bar, estimate
 
     def scaled(x: float) -> float:
-        return asin(sqrt(min(max(x - bar.least, 0.0), 1.0)))
+        return _to_arcsine(x - bar.least)
 
     low, value, high = (scaled(x) for x in (estimate.low, estimate.value, estimate.high))
     refutes_at = None if bar.refutes_at is None else scaled(bar.refutes_at)
@@ -175,6 +194,10 @@ def _scaled(bar: Bar, estimate: Estimate) -> tuple[Bar, Estimate]:
         replace(bar, at=scaled(bar.at), refutes_at=refutes_at),
         replace(estimate, value=value, low=low, high=high),
     )
+
+
+def _to_arcsine(share: float) -> float:
+    return asin(sqrt(min(max(share, 0.0), 1.0)))
 
 
 def _from_arcsine(x: float) -> float:

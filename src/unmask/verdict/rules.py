@@ -44,6 +44,12 @@ class Bar:
                 f"the bar on '{self.quantity}' has the spread of a {self.spread}, so it needs `least` and `most`."
             )
 
+    @property
+    def words(self) -> str:
+        """The bar as findings name it."""
+        sign = {"above": "> ", "below": "< ", "within": "within ±"}[self.side]
+        return f"{sign}{self.at:.3g}"
+
 
 @dataclass(frozen=True)
 class Guard:

@@ -12,7 +12,8 @@ from typing import Any
 from unmask.models.errors import ModelError
 from unmask.models.files.identity import combine, folder_identity
 
-_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py"]
+_WEIGHTS = "*.safetensors"
+_WANTED = [_WEIGHTS, "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py"]
 _ADAPTER = "adapter_model.safetensors"
 _UNWANTED = ["*/*", "consolidated*", "training_args*"]
 
@@ -48,12 +49,17 @@ def local_place(name: str, allow_pickle: bool, adapter: bool = False) -> Place:
     return Place(folder, folder_identity(folder))
 
 
-def hub_place(name: str, revision: str | None, allow_pickle: bool, adapter: bool = False) -> Place:
-    """A hub model's snapshot, downloaded or from huggingface_hub's own cache.
+def hub_place(
+    name: str, revision: str | None, allow_pickle: bool, adapter: bool = False, weights: bool = True
+) -> Place:
+    """A hub model's snapshot, downloaded or from huggingface_hub's own cache; without `weights`, all else of it.
 
     Raises:
         ModelError: no such model or revision, no access, no network, no room on the disk, or only pickle weights.
     """
+    if not weights:
+        folder = _snapshot(name, revision, [pattern for pattern in _WANTED if pattern != _WEIGHTS])
+        return Place(folder, combine("hub, without weights", folder.name), folder.name)
     folder = _snapshot(name, revision, _WANTED)
     if allow_pickle and not _safe(folder, adapter):
         folder = _snapshot(name, revision, [*_WANTED, "*.bin"])

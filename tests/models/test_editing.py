@@ -12,7 +12,6 @@ from torch import Tensor
 
 from models.tiny import TEXTS, relative, tiny_net, tiny_tokenizer
 from unmask.models import Add, Clamp, Edit, Erase, Frame, ModelError, Patch, ProjectOut, Tokens, Vector
-from unmask.models.hooks import editing
 from unmask.models.model import Model
 
 RNG = np.random.default_rng(0)
@@ -183,8 +182,8 @@ def test_rows_with_different_doses_are_separate_runs(llama: Model, rows: list[To
     for row, edit, score in zip(rows, edits, together, strict=True):
         np.testing.assert_allclose(score, llama.score([row], [edit])[0], atol=1e-4)
     plain = llama.score(rows)
-    np.testing.assert_array_equal(together[1], plain[1])
-    np.testing.assert_array_equal(together[3], plain[3])
+    np.testing.assert_allclose(together[1], plain[1], atol=1e-4)
+    np.testing.assert_allclose(together[3], plain[3], atol=1e-4)
 
 
 def test_hooks_come_off(llama: Model, rows: list[Tokens]) -> None:
@@ -192,9 +191,6 @@ def test_hooks_come_off(llama: Model, rows: list[Tokens]) -> None:
     edits: list[Edit | None] = [Add((0, 1, 2), V, 5.0)] * len(rows)
     llama.read(rows, [1], "mean", edits)
     llama.score(rows, edits)
-    _, layout = llama._batch(rows)
-    with pytest.raises(RuntimeError, match="mine"), editing(llama.anatomy, edits, layout):
-        raise RuntimeError("mine")
     handle = llama.net.model.layers[2].register_forward_hook(_fail)
     with pytest.raises(RuntimeError, match="broken"):
         llama.read(rows, [3], "mean", edits)
@@ -212,13 +208,21 @@ def _fail(*_: object) -> None:
     raise RuntimeError("broken")
 
 
-def test_nested_edits_add_up(llama: Model, rows: list[Tokens]) -> None:
-    _, layout = llama._batch(rows)
-    once: list[Edit | None] = [Add((1,), V, 1.0)] * len(rows)
-    with editing(llama.anatomy, once, layout):
-        nested = llama.read(rows, [1], "mean", once)
-    for a, b in zip(nested, llama.read(rows, [1], "mean", [Add((1,), V, 2.0)] * len(rows)), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
+def test_rows_of_one_batch_may_carry_edits_of_every_kind_and_layer(llama: Model, rows: list[Tokens]) -> None:
+    edits: list[Edit | None] = [
+        Add((1,), V, 1.0, "generated"),
+        ProjectOut((2,), (V, W)),
+        Clamp((1, 3), W, -2.0, positions=(3, 5)),
+        Erase((0,), V, W, 0.1),
+        Patch((2,), W, (0.5,) * 9, "halves"),
+        None,
+    ]
+    row = rows[0]
+    layers = range(llama.n_layers + 1)
+    for found, edit in zip(llama.read([row] * 6, layers, "each", edits), edits, strict=True):
+        assert relative(found, llama.read([row], layers, "each", [edit])[0]) < 1e-5
+    for found, edit in zip(llama.score([row] * 6, edits), edits, strict=True):
+        np.testing.assert_allclose(found, llama.score([row], [edit])[0], atol=1e-4)
 
 
 def test_tuple_blocks_are_edited() -> None:
@@ -239,8 +243,6 @@ def _block_output(model: Model, row: Tokens) -> object:
 
 
 def test_bad_edits_are_sentences(llama: Model, rows: list[Tokens]) -> None:
-    with pytest.raises(ModelError, match="different shapes"):
-        llama.score(rows[:2], [Add((1,), V, 1.0), Clamp((1,), V, 1.0)])
     with pytest.raises(ModelError, match="layer 9, but the model's layers are 0 to 3"):
         llama.score(rows[:1], [Add((9,), V, 1.0)])
     with pytest.raises(ModelError, match="has 5 numbers, but the model's residual stream has 32"):

@@ -1,0 +1,289 @@
+"""The cases: what runs against what, with the bars that the ratios have to clear."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks import material
+from benchmarks.contest import Contender, ContestError, capture, ours, peer, plain, race, run_json
+from benchmarks.results import Limit, Outcome, Ratio, Sample
+
+FLOOR = "the floor"
+LOG_PROB_BAR = 1e-4
+STATE_BAR = 1e-5
+FLAT_MIB = 32
+READERS: Mapping[str, tuple[str, float | None]] = {
+    "bare": (f"bare sorted forward ({FLOOR})", 0.95),
+    "hf": ("output_hidden_states, unsorted", 1.5),
+    "nnsight": ("nnsight", 1.5),
+    "tlens": ("TransformerLens", 1.7),
+    "hf_sorted": ("output_hidden_states, sorted", None),
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every case needs.
+
+    Attributes:
+        model: the transformers folder that both sides load.
+        tokenizer: its tokenizer.
+        peers: the folder with the peers' environments.
+        rounds: how often each program runs.
+        environ: what every program is started with.
+        folder: for the files that the programs are given.
+        full: the long cases too.
+        say: hears of every result as it comes.
+    """
+
+    model: Path
+    tokenizer: Any
+    peers: Path
+    rounds: int
+    environ: Mapping[str, str]
+    folder: Path
+    full: bool
+    say: Callable[[str], None]
+
+    def race(self, contenders: Sequence[Contender]) -> dict[str, Sample]:
+        return race(contenders, self.rounds, lambda one: run_json(one, self.environ), self.say)
+
+    def check(self, *words: str | Path) -> dict[str, float]:
+        """`check.py`'s differences."""
+        command = (sys.executable, "-m", "benchmarks.check", "--model", str(self.model), *map(str, words))
+        return run_json(Contender("check", command), self.environ)
+
+
+def read(bench: Bench) -> Outcome:
+    """Every layer at each text's last token."""
+    texts, about = _texts(bench)
+
+    def us(dtype: str) -> Contender:
+        words = ("read", "--model", bench.model, "--input", texts, "--dtype", dtype, "--repeats", "1")
+        return ours(*words, name=f"unmask, {dtype}")
+
+    def them(dtype: str) -> list[Contender]:
+        words = ("--model", bench.model, "--texts", texts, "--dtype", dtype, "--repeats", "1")
+        return [peer(bench.peers, "read", "read.py", name, *words, name=name) for name in READERS]
+
+    exact = bench.race([us("float32"), *them("float32"), us("auto")])
+    half = bench.race([us("bfloat16"), *them("bfloat16")])
+    ratios = [
+        Ratio("read, float32", READERS[n][0], exact["unmask, float32"], exact[n], READERS[n][1])
+        for n in READERS
+    ]
+    ratios.append(
+        Ratio("read, default against default", READERS["hf"][0], exact["unmask, auto"], exact["hf"], 4.0)
+    )
+    ratios += [Ratio("read, bfloat16", READERS[n][0], half["unmask, bfloat16"], half[n]) for n in READERS]
+    found = bench.check("--texts", texts)["read"]
+    limit = Limit("read: largest distance from the plain forward", found, "of a state's norm", STATE_BAR)
+    return Outcome("read", about, tuple(ratios), (limit,))
+
+
+def score(bench: Bench) -> Outcome:
+    """A persona grid: log-probabilities of every answer behind every persona and question."""
+    grid, about = _grid(bench)
+    words = ("--model", bench.model, "--dtype", "float32", "--repeats", "1")
+    found = bench.race(
+        [
+            ours("score", *words, "--input", grid),
+            peer(bench.peers, "score", "score.py", "lmeval", *words, "--requests", grid, name="lmeval"),
+            plain("score-floor", *words, "--input", grid, name="floor"),
+        ]
+    )
+    us = found["unmask"]
+    ratios = (
+        Ratio("score, float32", "lm-evaluation-harness", us, found["lmeval"], 3.0),
+        Ratio(
+            "score, float32", f"distinct prefixes and unembedding alone ({FLOOR})", us, found["floor"], 0.7
+        ),
+    )
+    return Outcome("score", about, ratios, _score_limits(bench, grid, found["lmeval"].sum_logprob))
+
+
+def steer(bench: Bench) -> Outcome:
+    """A dose–response curve with the edit at mid-depth."""
+    prompts, about = _prompts(bench)
+    words = ("--model", bench.model, "--dtype", "float32", "--repeats", "1")
+    ratios: list[Ratio] = []
+    for where, flags, bar in (("every position", (), 1.7), ("last position", ("--last-only",), 5.0)):
+        found = bench.race(
+            [
+                ours("steer", *words, "--input", prompts, *flags),
+                *(
+                    peer(
+                        bench.peers, "read", "steer.py", name, *words, "--prompts", prompts, *flags, name=name
+                    )
+                    for name in ("hooks", "nnsight")
+                ),
+            ]
+        )
+        us, work = found["unmask"], f"steer, {where}, float32"
+        ratios += [
+            Ratio(work, "a plain hook loop", us, found["hooks"], bar),
+            Ratio(work, "nnsight", us, found["nnsight"]),
+        ]
+    check = bench.check("--prompts", prompts)
+    limits = tuple(
+        Limit(f"steer, {where}: largest difference from a hook loop", check[key], "nats", LOG_PROB_BAR)
+        for where, key in (("every position", "steer_all"), ("last position", "steer_last"))
+    )
+    return Outcome("steer", about, tuple(ratios), limits)
+
+
+def memory(bench: Bench, few: int = 500, times: int = 4) -> Outcome:
+    """The peak of a read over few and over many prompts."""
+    texts = material.write_lines(bench.folder / "many.txt", material.long_texts(few * times, 2))
+    # Freed blocks go back at once, so that the resident set is what is held and holes hide no growth (glibc only).
+    environ = {**bench.environ, "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+    peaks: dict[int, list[float]] = {few: [], few * times: []}
+    for _ in range(min(bench.rounds, 3)):
+        for count, found in peaks.items():
+            words = ("memory", "--model", bench.model, "--input", texts, "--count", str(count))
+            found.append(run_json(ours(*words), environ)["peak_mib"])
+            bench.say(f"{count} texts: peak {found[-1]} MiB")
+    small, large = (median(found) for found in peaks.values())
+    limit = Limit(
+        f"memory: growth of a read's peak from {few:,} to {few * times:,} texts",
+        large - small,
+        "MiB",
+        FLAT_MIB,
+        detail=f"{small:,.0f} → {large:,.0f} MiB",
+    )
+    about = (
+        "Every layer at the last token of texts of two statements each, default dtype, in a fresh process a number of "
+        f"texts; the runner answers and no array is taken. Growth below {FLAT_MIB} MiB counts as flat: what grows with "
+        "the prompts is their requests and keys, a few KiB each, where the states themselves would be "
+        "layers × width × 4 bytes a text."
+    )
+    return Outcome("memory", about, limits=(limit,))
+
+
+def audit(bench: Bench) -> Outcome:
+    """`unmask audit demo:base demo:masked` in a fresh folder, weights cached."""
+    limits: list[Limit] = []
+    for profile, bar in (("quick", 4.0), ("standard", 25.0)):
+        if profile == "standard" and not bench.full:
+            continue
+        with TemporaryDirectory() as folder:
+            command = (str(Path(sys.executable).parent / "unmask"), "audit", "demo:base", "demo:masked")
+            options = ("--profile", profile, "--device", "cpu", "--out", folder, "--fresh", "--quiet")
+            begun = time.monotonic()
+            capture(Contender("unmask audit", (*command, *options)), bench.environ)
+            minutes = (time.monotonic() - begun) / 60
+        bench.say(f"{profile}: {minutes:.1f} minutes")
+        limits.append(Limit(f"audit: --profile {profile}", minutes, "minutes", bar))
+    about = (
+        "`unmask audit demo:base demo:masked`, from starting the command to its end, once; --fresh, so that answers "
+        "which an earlier audit's judge left outside the run's folder are not taken."
+    )
+    return Outcome("audit", about, limits=tuple(limits))
+
+
+def generate(bench: Bench, prompts: int = 40, samples: int = 3, new_tokens: int = 48) -> Outcome:
+    """Sampled answers."""
+    path = material.write_lines(bench.folder / "asked.txt", material.prompts(prompts))
+    found: list[Ratio] = []
+    for dtype in ("float32", "bfloat16"):
+        words = ("--model", bench.model, "--input", path, "--dtype", dtype, "--repeats", "1")
+        sizes = ("--samples", str(samples), "--new-tokens", str(new_tokens))
+        rates = bench.race(
+            [ours("generate", *words, *sizes), plain("generate", *words, *sizes, name="transformers")]
+        )
+        against = "transformers generate, batches of 32"
+        found.append(Ratio(f"generate, {dtype}", against, rates["unmask"], rates["transformers"]))
+    about = (
+        f"{samples} samples of at most {new_tokens} tokens to each of {prompts} prompts at temperature 1. "
+        "Tokens up to an answer's end are counted on both sides; the draws, and so the answers, differ."
+    )
+    return Outcome("generate", about, tuple(found))
+
+
+CASES: Mapping[str, Callable[[Bench], Outcome]] = {
+    "read": read,
+    "score": score,
+    "steer": steer,
+    "memory": memory,
+    "audit": audit,
+    "generate": generate,
+}
+
+
+def run(name: str, bench: Bench) -> Outcome:
+    """One case; where a program fails the outcome says so and the other cases go on."""
+    bench.say(f"{name}:")
+    try:
+        return CASES[name](bench)
+    except ContestError as error:
+        return Outcome(name, failed=str(error))
+
+
+def profile(name: str, bench: Bench) -> str:
+    """Where the time of unmask's side goes."""
+    inputs = {"read": _texts, "score": _grid, "steer": _prompts, "generate": _prompts}
+    if name not in inputs:
+        return f"{name} has no profile."
+    path, _ = inputs[name](bench)
+    words = (name, "--model", bench.model, "--input", path, "--dtype", "float32", "--profile")
+    return capture(ours(*words), bench.environ)
+
+
+def _texts(bench: Bench) -> tuple[Path, str]:
+    texts = material.statements(bench.tokenizer)
+    ids = [tuple(row) for row in bench.tokenizer(texts).input_ids]
+    tokens, distinct = sum(map(len, ids)), material.distinct_prefixes(ids)
+    about = (
+        f"Every layer at the last token of {len(texts)} statements of both poles from the partisan domain, "
+        f"{min(map(len, ids))} to {max(map(len, ids))} tokens each, {tokens:,} in all ({distinct:,} distinct "
+        "prefixes). unmask's time includes planning, tokenising, the records on disk and taking the arrays from them."
+    )
+    return material.write_lines(bench.folder / "texts.txt", texts), about
+
+
+def _grid(bench: Bench) -> tuple[Path, str]:
+    rows = material.persona_grid(bench.tokenizer)
+    ids = [material.row_ids(bench.tokenizer, row)[0] for row in rows]
+    about = (
+        f"16 personas × 8 questions × both poles' answers from the partisan domain: {len(rows)} requests, "
+        f"{sum(map(len, ids)):,} tokens, {material.distinct_prefixes(ids):,} of them distinct prefixes. "
+        "The floor is the bare decoder over as many tokens as there are distinct prefixes that something follows "
+        f"({material.distinct_prefixes([row[:-1] for row in ids]):,}), in rows of one length without padding, and "
+        "unembedding and log-softmax at the distinct positions that are scored."
+    )
+    return material.write_rows(bench.folder / "grid.jsonl", rows), about
+
+
+def _prompts(bench: Bench) -> tuple[Path, str]:
+    about = (
+        "64 questions of the partisan domain × 11 doses from −20 to 20, a constant vector added to the output of "
+        "block 15 (layer 16 of 30). The peers take the whole log-softmax at the last position; unmask is asked for "
+        "the log-probability of one answer token there, for which it unembeds the same position and takes the "
+        "same log-softmax."
+    )
+    return material.write_lines(bench.folder / "prompts.txt", material.prompts(64)), about
+
+
+def _score_limits(bench: Bench, grid: Path, theirs: float | None) -> tuple[Limit, ...]:
+    assert theirs is not None
+    rows = [material.row_ids(bench.tokenizer, row) for row in material.read_rows(grid)]
+    tokens = sum(len(ids) - start for ids, start in rows)
+    check = bench.check("--grid", grid)
+    total = check["sum_logprob"]
+    return (
+        Limit("score: largest difference from the plain forward", check["score"], "nats", LOG_PROB_BAR),
+        Limit(
+            "score: difference from lm-evaluation-harness",
+            abs(total - theirs) / tokens,
+            "nats a token",
+            LOG_PROB_BAR,
+            detail=f"sums {total:.3f} and {theirs:.3f} over {tokens:,} tokens",
+        ),
+    )
