@@ -64,9 +64,12 @@ def main() -> int:
         facts, others = machine.facts(args.threads, peers), machine.Others()
         outcomes = [cases.run(name, bench) for name in args.only]
     facts["other programs"] = f"{others.share():.0%} of the processor during the run"
+    left_out = [name for name in cases.CASES if name not in args.only]
+    left_out += [] if args.full else ["audit --profile standard"]
+    facts["left out"] = ", ".join(left_out) or "nothing"
     text = report.render(outcomes, facts, args.repeats)
     if args.write:
-        RESULTS.write_text(text, encoding="utf-8")
+        RESULTS.write_text(f"{report.HEAD}\n{text}", encoding="utf-8")
     print(text)
     return int(any(outcome.failed for outcome in outcomes))
 

@@ -15,8 +15,8 @@ same texts, weights, dtype and threads on both sides; loading and one warm-up ar
 
 
 def render(outcomes: Sequence[Outcome], machine: Mapping[str, str], rounds: int) -> str:
-    """The whole of RESULTS.md."""
-    parts = [HEAD, verdict(outcomes), tables(outcomes)]
+    """What RESULTS.md holds below its head."""
+    parts = [verdict(outcomes), tables(outcomes)]
     parts.append(
         "## The cases\n\n" + "\n".join(f"- **{one.case}**: {one.about}" for one in outcomes if one.about)
     )

@@ -131,6 +131,7 @@ def audit(
         outcomes = run_measurements(measurements, contexts, runner)
         facts["halved_batches"] = runner.halved
         facts["damaged_records"] = runner.damaged
+        facts["plainly"] = runner.plainly
         seconds = {**runner.seconds, "all": time.monotonic() - clock}
         facts["timings"] = {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
         folder.write(INDEX, {"batches": runner.batches})

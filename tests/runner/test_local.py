@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from models.tiny import relative
+from models.tiny import relative, tiny_net, tiny_tokenizer
 
 from runner.work import (
     FRAME,
@@ -426,3 +426,18 @@ class TestReplay:
         for run, expected in ((live, mine), (other, theirs)):
             replay = Replay(RecordStore(tmp_path), run.identities, run.batches)
             assert same_bits(replay.answer(work), expected)
+
+
+def test_a_record_says_where_nothing_could_be_shared(tmp_path: Path) -> None:
+    work: list[Request] = [Read("base", Frame.plain(words), "last") for words in WORDS]
+    sharing, padded = runner(tmp_path / "sharing"), runner(tmp_path / "padded")
+    bloom = Model(tiny_net("bloom"), tiny_tokenizer(), "bloom", "bloom")
+    padded.engines["base"].__dict__["load"] = lambda: bloom
+    for live in (sharing, padded):
+        live.answer(work)
+    assert sharing.plainly == {}
+    assert "come out otherwise" in padded.plainly["base"]
+    assert all((record := padded.store.read(key)) and record.plainly for key in padded.batches)
+    again = runner(tmp_path / "padded")
+    again.answer(work)
+    assert again.plainly == padded.plainly

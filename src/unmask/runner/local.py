@@ -24,6 +24,7 @@ from unmask.runner.planner import Batch, Budget, plan
 from unmask.runner.records import Records
 from unmask.runner.requests import (
     Failed,
+    Generate,
     Request,
     engine_name,
     request_key,
@@ -89,6 +90,7 @@ class LocalRunner:
         served: tokens served and the seconds that they took, by kind of work.
         damaged: files of records that were not as they were written, from the run's folder on; their batches are
             asked again.
+        plainly: by engine, why (some of) its rows were run in full, padded, with nothing shared.
     """
 
     engines: Mapping[str, Engine]
@@ -99,6 +101,7 @@ class LocalRunner:
     seconds: dict[str, float] = field(default_factory=dict)
     served: dict[str, tuple[float, float]] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
+    plainly: dict[str, str] = field(default_factory=dict)
     _loaded: dict[str, Model | Judge] = field(default_factory=dict)
     _planned: dict[str, Batch] = field(default_factory=dict)  # by key
     _held_in: dict[str, str] = field(default_factory=dict)  # row: key of the batch that answers it
@@ -160,7 +163,7 @@ class LocalRunner:
                 begun = time.monotonic()
                 answers = self._run(engine, key)
                 seconds = time.monotonic() - begun
-                rows |= self._keep(key, answers).rows
+                rows |= self._keep(engine, key, answers).rows
                 kind = work_kind(batch.requests[0])
                 tokens, so_far = self.served.get(kind, (0.0, 0.0))
                 self.served[kind] = tokens + batch.tokens, so_far + seconds
@@ -198,7 +201,9 @@ class LocalRunner:
             record = self._sound(RecordStore(shared), key)
             if record is not None:
                 answers = [row.load() for row in record.rows.values()]
-                record = self.store.write(key, list(record.rows), answers, record.split)
+                record = self.store.write(key, list(record.rows), answers, record.split, record.plainly)
+        if record is not None and record.plainly:
+            self.plainly[batch.engine] = record.plainly
         if record is not None and record.split is not None:
             self._split[key] = record.split
             if record.split:
@@ -215,13 +220,23 @@ class LocalRunner:
                 self.damaged.append(name)
             return None
 
-    def _keep(self, key: str, answers: Sequence[Result]) -> Record:
+    def _keep(self, engine: Model | Judge, key: str, answers: Sequence[Result]) -> Record:
         """Write what a batch was answered; where its record lies in the run."""
         batch = self._planned[key]
+        plainly = ""
+        if isinstance(engine, Model):
+            plainly = engine.sharing.refuses([self._longest(request) for request in batch.requests])
+        if plainly:
+            self.plainly[batch.engine] = plainly
         shared = self.engines[batch.engine].shared
         if shared is not None:
             RecordStore(shared).write(key, batch.keys, answers, self._split.get(key))
-        return self.store.write(key, batch.keys, answers, self._split.get(key))
+        return self.store.write(key, batch.keys, answers, self._split.get(key), plainly)
+
+    def _longest(self, request: Request) -> int:
+        """Tokens of a row at the end."""
+        new = request.sampling.max_new_tokens if isinstance(request, Generate) else 0
+        return len(self._tokens(request)) + new
 
     def _tokens(self, request: Request) -> Tokens:
         tokenize = self.engines[engine_name(request)].tokenize
@@ -293,8 +308,8 @@ class LocalRunner:
 
 
 def _kind(batch: Batch) -> str:
-    """What batches of like need of memory share: the engine and the kind of request."""
-    return f"{batch.engine}: {type(batch.requests[0]).__name__}"
+    """What batches of like need of memory share: the engine and the kind of work."""
+    return f"{batch.engine}: {work_kind(batch.requests[0])}"
 
 
 def _memory_ran_out(error: Exception) -> bool:

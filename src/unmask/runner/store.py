@@ -94,10 +94,12 @@ class Record:
         rows: by address.
         split: None where the batch was served whole. Else what it cost at least to run out of memory, in tokens, or 0
             where memory sufficed and the batch was split to find the row that its edit leaves without an answer.
+        plainly: why nothing that the rows have in common was shared; empty where it was.
     """
 
     rows: Mapping[str, Row]
     split: int | None = None
+    plainly: str = ""
 
 
 class RecordStore:
@@ -115,7 +117,12 @@ class RecordStore:
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def write(
-        self, key: str, rows: Sequence[str], results: Sequence[Result], split: int | None = None
+        self,
+        key: str,
+        rows: Sequence[str],
+        results: Sequence[Result],
+        split: int | None = None,
+        plainly: str = "",
     ) -> Record:
         """Write a batch's results beside their row keys; the file appears whole or not at all.
 
@@ -123,7 +130,7 @@ class RecordStore:
             key: the batch.
             rows: the rows' addresses.
             results: one a row.
-            split: as in `Record`.
+            split, plainly: as in `Record`.
 
         Raises:
             OSError: with the file's name; ENOSPC or EDQUOT where the disk is full.
@@ -132,14 +139,13 @@ class RecordStore:
         tensors: dict[str, object] = {}
         checksums: dict[str, str] = {}
         end = 0
-        for row, array in sorted(
-            arrays.items(), key=lambda item: item[1].dtype == np.uint8
-        ):  # numbers aligned
-            start, end = end, end + array.nbytes
+        for row in sorted(arrays, key=lambda row: arrays[row].dtype == np.uint8):  # numbers first, so aligned
+            array, start = arrays[row], end
+            end += array.nbytes
             dtype = "U8" if array.dtype == np.uint8 else "F32"
             tensors[row] = {"dtype": dtype, "shape": array.shape, "data_offsets": [start, end]}
             checksums[row] = _checksum(row, dtype, array.shape, array.data)
-        about = json.dumps({"rows": checksums, "split": split})
+        about = json.dumps({"rows": checksums, "split": split, "plainly": plainly})
         metadata = {"about": about, "sha256": _sha256(about.encode())}
         header = json.dumps({"__metadata__": metadata, **tensors}).encode()
         header += b" " * (-len(header) % 8)
@@ -194,7 +200,7 @@ class RecordStore:
             }
         except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise DamagedRecord(path) from error
-        return Record(rows, about["split"])
+        return Record(rows, about["split"], about["plainly"])
 
     def clear(self) -> None:
         """Delete every record, and what a killed run left half-written; a file of someone else's stays."""
