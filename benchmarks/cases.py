@@ -19,6 +19,7 @@ FLOOR = "the floor"
 LOG_PROB_BAR = 1e-4
 STATE_BAR = 1e-5
 FLAT_MIB = 32
+SAMPLED = ("--samples", "3", "--new-tokens", "48")
 READERS: Mapping[str, tuple[str, float | None]] = {
     "bare": (f"bare sorted forward ({FLOOR})", 0.95),
     "hf": ("output_hidden_states, unsorted", 1.5),
@@ -188,22 +189,15 @@ def audit(bench: Bench) -> Outcome:
     return Outcome("audit", about, limits=tuple(limits))
 
 
-def generate(bench: Bench, prompts: int = 40, samples: int = 3, new_tokens: int = 48) -> Outcome:
+def generate(bench: Bench) -> Outcome:
     """Sampled answers."""
-    path = material.write_lines(bench.folder / "asked.txt", material.prompts(prompts))
+    path, about = _openings(bench)
     found: list[Ratio] = []
     for dtype in ("float32", "bfloat16"):
-        words = ("--model", bench.model, "--input", path, "--dtype", dtype, "--repeats", "1")
-        sizes = ("--samples", str(samples), "--new-tokens", str(new_tokens))
-        rates = bench.race(
-            [ours("generate", *words, *sizes), plain("generate", *words, *sizes, name="transformers")]
-        )
+        words = ("--model", bench.model, "--input", path, "--dtype", dtype, "--repeats", "1", *SAMPLED)
+        rates = bench.race([ours("generate", *words), plain("generate", *words, name="transformers")])
         against = "transformers generate, batches of 32"
         found.append(Ratio(f"generate, {dtype}", against, rates["unmask"], rates["transformers"]))
-    about = (
-        f"{samples} samples of at most {new_tokens} tokens to each of {prompts} prompts at temperature 1. "
-        "Tokens up to an answer's end are counted on both sides; the draws, and so the answers, differ."
-    )
     return Outcome("generate", about, tuple(found))
 
 
@@ -228,7 +222,7 @@ def run(name: str, bench: Bench) -> Outcome:
 
 def profile(name: str, bench: Bench) -> str:
     """Where the time of unmask's side goes."""
-    inputs = {"read": _texts, "score": _grid, "steer": _prompts, "generate": _prompts}
+    inputs = {"read": _texts, "score": _grid, "steer": _prompts, "generate": _openings}
     if name not in inputs:
         return f"{name} has no profile."
     path, _ = inputs[name](bench)
@@ -269,6 +263,14 @@ def _prompts(bench: Bench) -> tuple[Path, str]:
         "same log-softmax."
     )
     return material.write_lines(bench.folder / "prompts.txt", material.prompts(64)), about
+
+
+def _openings(bench: Bench) -> tuple[Path, str]:
+    about = (
+        "3 samples of at most 48 tokens to each of 40 prompts at temperature 1, for information. Tokens up to an "
+        "answer's end are counted on both sides; the draws, and so the answers, differ."
+    )
+    return material.write_lines(bench.folder / "openings.txt", material.openings(40)), about
 
 
 def _score_limits(bench: Bench, grid: Path, theirs: float | None) -> tuple[Limit, ...]:

@@ -1,7 +1,8 @@
 """For a machine with a GPU: two models of Llama-3.1-8B shape with random weights, audited and read.
 
 `python -m benchmarks.gpu` prints a table. It needs 32 GB of disk for the weights, which go to a temporary folder, and
-a GPU that holds one model. `--tiny` does the same at a toy size on any machine, to see that it runs.
+a GPU that holds one model. `--tiny` does the same at a toy size on any machine, with one measurement, to see that it
+runs.
 """
 
 from __future__ import annotations
@@ -42,11 +43,13 @@ class Scale:
         shape: of a LlamaConfig; the vocabulary at least as large as the tokenizer's.
         texts: how many are read, by how many statements each has.
         profile: of the audit.
+        measurements: of the audit; None for all.
     """
 
     shape: dict[str, int]
     texts: dict[int, int]
     profile: str
+    measurements: tuple[str, ...] | None = None
 
 
 LLAMA_8B = Scale(
@@ -74,6 +77,7 @@ TINY = Scale(
     },
     {2: 24},
     "quick",
+    ("variance",),
 )
 
 
@@ -138,13 +142,14 @@ def audited(base: Path, aligned: Path, scale: Scale, device: str, folder: Path) 
     run = audit(
         Pair(str(base), str(aligned)),
         folder,
-        Settings(profile=scale.profile, dtype="bfloat16", device=device),
+        Settings(profile=scale.profile, measurements=scale.measurements, dtype="bfloat16", device=device),
         fresh=True,
     )
     minutes = (time.monotonic() - begun) / 60
     seconds = run.facts["timings"]["seconds"]
     detail = ", ".join(f"{name} {value:.0f} s" for name, value in sorted(seconds.items()))
-    limit = Limit(f"audit: --profile {scale.profile}", minutes, "minutes", MINUTES_BAR, detail=detail)
+    bar = None if scale.measurements else MINUTES_BAR
+    limit = Limit(f"audit: --profile {scale.profile}", minutes, "minutes", bar, detail=detail)
     return Outcome("audit", limits=(limit,), failed="a measurement failed" if run.failed else "")
 
 

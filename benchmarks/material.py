@@ -74,6 +74,11 @@ def prompts(count: int) -> list[str]:
     return [f"Question: {row.question} Answer:" for row in domain().questions[:count]]
 
 
+def openings(count: int) -> list[str]:
+    """The same questions, each with the beginning of an answer: without one the demo weights often say nothing."""
+    return [f"{row.question} I think that" for row in domain().questions[:count]]
+
+
 def row_ids(tokenizer: Any, row: dict[str, str]) -> tuple[tuple[int, ...], int]:
     """A grid row's ids, context and continuation encoded jointly, and where its continuation begins."""
     start = len(tokenizer(row["context"], add_special_tokens=False).input_ids)

@@ -14,6 +14,7 @@ import pstats
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -128,15 +129,22 @@ def sum_of(records: Records, requests: Sequence[Request]) -> float:
     return sum(float(records.array(request).sum()) for request in requests)
 
 
-def timed(ours: Ours, work: Work) -> tuple[float, int]:
-    """Seconds of one round of work from an empty folder, and the amount done."""
+def timed(
+    ours: Ours, work: Work, watched: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> tuple[float, int]:
+    """Seconds of one round of work from an empty folder, and the amount done.
+
+    Args:
+        watched: what goes around the round itself and around nothing else, such as a profiler.
+    """
     _, make, take = work
     with TemporaryDirectory() as folder:
         runner = ours.runner(Path(folder))
-        begun = time.perf_counter()
-        requests = make()
-        done = take(runner.answer(requests), requests)
-        return time.perf_counter() - begun, done
+        with watched():
+            begun = time.perf_counter()
+            requests = make()
+            done = take(runner.answer(requests), requests)
+            return time.perf_counter() - begun, done
 
 
 def work_of(args: argparse.Namespace, ours: Ours) -> Work:
@@ -206,10 +214,10 @@ def _peak_mib() -> int:
 def profile(ours: Ours, work: Work) -> None:
     """Print where one round's time goes: by Python function, then by operator."""
     python = cProfile.Profile()
-    python.runcall(timed, ours, work)
+    timed(ours, work, lambda: python)
     pstats.Stats(python, stream=sys.stdout).sort_stats("cumulative").print_stats("unmask|benchmarks", 25)
-    with torch.profiler.profile() as operators:
-        timed(ours, work)
+    operators = torch.profiler.profile()
+    timed(ours, work, lambda: operators)
     print(
         operators.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40)
     )
