@@ -171,7 +171,8 @@ def test_a_prompt_runs_once_for_all_its_samples() -> None:
     handle = model.anatomy.blocks[0].register_forward_pre_hook(lambda _, args: fed.append(args[0].shape[1]))
     model.generate([row] * 6, range(6), Sampling(4))
     handle.remove()
-    assert fed[0] == len(row)
+    assert len(row) <= fed[0] < 2 * len(row)
+    assert fed[1:] == [6] * 3
 
 
 def test_stages_split_at_edits_and_end_at_reads() -> None:

@@ -138,7 +138,7 @@ class TreeAttention:
     def attend(self, module: nn.Module, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
         if self._store is not None and self._paths is not None:
             self._store.fill(module, k[self._paths], v[self._paths])
-        out = q.new_empty(*q.shape[:2], v.shape[-1])
+        out = q.new_zeros(*q.shape[:2], v.shape[-1])  # spare tokens attend to nothing
         for group in self._groups:
             found = _attend(q[group.queries], k[group.keys], v[group.keys], how, group)
             flat = found.flatten(0, 1)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unmask.models.anatomy import Anatomy
@@ -16,7 +17,10 @@ from unmask.models.taps import hooked, on_layer
 from unmask.models.tree import Stage, Tree
 
 Take = Callable[[int, Tree, Tensor], None]
-"""Sees a layer's states `[N, d]`, a row a node of the tree."""
+"""Sees a layer's states `[N or more, d]`, a row a node of the tree and then spare ones."""
+_EVEN, _SMALL = 64, 512
+"""Tokens of a pass are made a multiple, of an eighth if they are few: on processors every new shape of a product is
+compiled and kept."""
 
 
 class _Enough(Exception):
@@ -69,12 +73,15 @@ def _through(
     visit: Callable[[int, Tree, Tensor], Tensor],
     store: Cache | None,
 ) -> Tensor:
-    """The states `[N, d]` of a stage's last layer; at `layers` they are visited on the way."""
+    """The states `[N or more, d]` of a stage's last layer; at `layers` they are visited on the way."""
     tree = stage.tree
     kept: list[Tensor] = []
 
     def enter(states: Tensor) -> Tensor:
-        return states if incoming is None else incoming.reshape(states.shape)
+        assert incoming is not None
+        if len(incoming) == states.shape[:2].numel():
+            return incoming.reshape(states.shape)
+        return F.pad(incoming[: len(tree)], (0, 0, 0, states.shape[1] - len(tree)))[None]
 
     def pass_by(layer: int, states: Tensor) -> Tensor | None:
         flat = states.flatten(0, 1)
@@ -102,6 +109,8 @@ def feed(anatomy: Anatomy, tree: Tree, store: Cache | None = None) -> Any:
     ids = torch.from_numpy(tree.ids).to(device)
     if tree.padded is None:
         positions = torch.from_numpy(tree.positions).to(device)
+        spare = (0, -len(tree) % (_EVEN if len(tree) > _SMALL else _EVEN // 8))
+        ids, positions = F.pad(ids, spare), F.pad(positions, spare)
         return along(anatomy, ids, positions, TreeAttention(tree, device, store))
     mask: dict[str, Tensor] = {}
     if anatomy.needs_mask:

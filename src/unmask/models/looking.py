@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 _LOGITS_AT_ONCE = 2**24
+_EVEN = 32  # as in `forward.py`, for what is unembedded
 _PADDED_TOKENS = 2048
 """Of a batch whose rows cannot share, in one pass."""
 
@@ -234,7 +235,9 @@ def log_probs(
     found = np.empty(len(nodes), dtype=np.float32)
     done = 0
     for begin in range(0, len(distinct), step):
-        here = torch.from_numpy(distinct[begin : begin + step]).to(states.device)
+        chunk = distinct[begin : begin + step]
+        chunk = np.pad(chunk, (0, -len(chunk) % _EVEN), mode="edge")
+        here = torch.from_numpy(chunk).to(states.device)
         logits = anatomy.unembed(anatomy.final_norm(states[here])).float()
         repeats = counts[begin : begin + step]
         mine = order[done : done + int(repeats.sum())]
