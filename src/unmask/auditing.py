@@ -25,6 +25,7 @@ from unmask.models.cache import cache_dir
 from unmask.models.errors import ModelError
 from unmask.models.prompts import Frame, Prompt, check_same_tokens, choose_frame
 from unmask.models.references import Resolved, resolve
+from unmask.runner.planner import Budget
 from unmask.runner.records import MissingRecord, Replay
 from unmask.runner.requests import SIDES, Classify, Request, Score, digest, judge_engine
 from unmask.runner.store import RECORD_VERSION
@@ -124,7 +125,8 @@ def audit(
     }
     with folder.held():  # only now, when the pair is known to be sound
         folder.begin(facts, dict(zip(domains, settings.domains, strict=True)), fresh)
-        runner = LocalRunner(engines, folder.records, progress=progress, fresh=fresh)
+        budget = Budget.of(str(engines["base"].facts["device"]))
+        runner = LocalRunner(engines, folder.records, budget, progress, fresh)
         contexts = make_contexts(domains, profile, frame, settings.seed, n_layers, identities)
         if hasattr(progress, "expect"):
             progress.expect(partial(forecast, measurements, contexts, engines))

@@ -78,8 +78,10 @@ def forecast(
     def tokens(request: Request) -> Tokens:
         return tokenize(request)  # whichever side: a pair tokenises alike
 
+    budget = Budget.of(str(base.facts["device"]))
+
     def batches(requests: Sequence[Request]) -> list[Batch]:
-        return plan(requests, identities, tokens, Budget(), dict.fromkeys(SIDES, size))
+        return plan(requests, identities, tokens, budget, dict.fromkeys(SIDES, size))
 
     card = {
         (judge_engine(name), answer.question, answer.text): KINDS.index(answer.kind)
