@@ -57,6 +57,10 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("MixtralConfig", {"num_local_experts": 4, "num_experts_per_tok": 2}),
     "olmoe": ("OlmoeConfig", _EXPERTS),
     "qwen3_moe": ("Qwen3MoeConfig", {**_EXPERTS, "moe_intermediate_size": 16}),
+    "gpt_oss": (
+        "GptOssConfig",
+        {**_SLIDING, "num_local_experts": 4, "num_experts_per_tok": 2},
+    ),  # attention sinks
     "granite": ("GraniteConfig", {"logits_scaling": 4.0, "embedding_multiplier": 3.0}),
     "cohere2": ("Cohere2Config", {**_SLIDING, "logit_scale": 0.25}),
     "opt": ("OPTConfig", {"ffn_dim": 48, "word_embed_proj_dim": 16}),

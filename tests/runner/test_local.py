@@ -79,7 +79,7 @@ def test_it_agrees_with_one_prompt_at_a_time(tmp_path: Path) -> None:
     records = runner(tmp_path).answer([*both, *classify()])
     models = {"base": tiny_model(0), "aligned": tiny_model(1)}
     for request in both:
-        expected = alone(models[request.side], request)  # type: ignore[union-attr]
+        expected = alone(models[request.side], request)  # type: ignore[union-attr]  # all are prompts
         if isinstance(request, Generate):
             answer = records.answer(request)
             assert (answer.text, answer.tokens) == (expected.text, len(expected.ids))
@@ -240,7 +240,7 @@ def test_memory_holds_a_batch_and_not_a_round(tmp_path: Path, monkeypatch: pytes
     megabyte = 1 << 20
 
     def answers(_: Any, requests: Sequence[Request], *__: Any) -> list[Any]:
-        return [np.full(megabyte // 4, len(row.prompt.text), np.float32) for row in requests]  # type: ignore[union-attr]
+        return [np.full(megabyte // 4, len(row.prompt.text), np.float32) for row in requests]  # type: ignore[union-attr]  # all are prompts
 
     monkeypatch.setattr("unmask.runner.local.serve", answers)
     work = [Read("base", Frame.plain("word " * (1 + i % 9) + str(i))) for i in range(120)]

@@ -27,7 +27,7 @@ def same(a: dict[str, Result], b: dict[str, Result]) -> bool:
     return a.keys() == b.keys() and all(
         a[row] == b[row]
         if isinstance(a[row], Answer | Failed)
-        else a[row].shape == b[row].shape and a[row].tobytes() == b[row].tobytes()  # type: ignore[union-attr]
+        else a[row].shape == b[row].shape and a[row].tobytes() == b[row].tobytes()  # type: ignore[union-attr]  # there is one
         for row in a
     )
 
@@ -98,7 +98,7 @@ def test_a_record_with_any_one_bit_flipped_is_damaged(record: Path) -> None:
 
 
 def test_a_row_is_checked_whenever_it_is_read(record: Path) -> None:
-    rows = RecordStore(record.parent.parent).read(KEY).rows  # type: ignore[union-attr]
+    rows = RecordStore(record.parent.parent).read(KEY).rows  # type: ignore[union-attr]  # there is one
     for row in rows.values():
         sound = row.load()
         flip(record, 8 * row.start + 3)

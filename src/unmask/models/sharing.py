@@ -54,6 +54,8 @@ def find_sharing(anatomy: Anatomy, config: Any, probe: Sequence[int]) -> Sharing
         windows = _windows(anatomy, ids)
         together = _last_layer(anatomy, rows)
         alone = [_last_layer(anatomy, [row], padded=True)[0] for row in rows]
+    except (NameError, MemoryError, torch.OutOfMemoryError):
+        raise  # a fault here, or of this machine: it says nothing about the architecture
     except Exception as error:  # whatever an architecture does when it is fed in a way that it does not know
         first = (str(error).strip().splitlines() or ["no reason given"])[0]
         return Sharing(f"its decoder cannot be run over shared tokens ({type(error).__name__}: {first})", 0)

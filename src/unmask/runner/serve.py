@@ -17,15 +17,6 @@ def edit_of(request: Request) -> Edit | None:
     return None if isinstance(request, Classify) else request.edit
 
 
-def request_texts(request: Request) -> tuple[str, ...]:
-    """The texts that a request shows to its engine."""
-    if isinstance(request, Classify):
-        return (request.question, request.text)
-    if isinstance(request, Score):
-        return (request.prompt.text, request.continuation)
-    return (request.prompt.text,)
-
-
 def tokens_of(model: Model, request: Request) -> Tokens:
     """A request's prompt, and continuation where it has one, as tokens."""
     assert not isinstance(request, Classify)
