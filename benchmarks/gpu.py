@@ -117,7 +117,8 @@ def read(model: Path, scale: Scale, device: str, peak: float | None, rounds: int
         def make(texts: Sequence[str] = texts) -> list[Request]:
             return read_requests(texts)
 
-        def take(_: Records, requests: Sequence[Request]) -> int:
+        def take(records: Records, requests: Sequence[Request]) -> int:
+            records.stack(requests)
             return len(requests)
 
         work = ("requests", make, take)

@@ -26,9 +26,10 @@ import torch
 from benchmarks.material import read_lines, read_rows
 from benchmarks.plain import report
 from unmask import Pair, Settings
-from unmask.auditing import open_pair
 from unmask.models import Add, Frame, Sampling, Vector
+from unmask.opening import open_pair
 from unmask.runner.local import LocalRunner
+from unmask.runner.planner import Budget
 from unmask.runner.records import Records
 from unmask.runner.requests import Generate, Read, Request, Score
 from unmask.runner.store import RecordStore
@@ -56,12 +57,14 @@ class Ours:
 
     def runner(self, folder: Path) -> LocalRunner:
         """A runner that has answered nothing and tokenised nothing yet."""
-        engines = open_pair(self._pair, self._settings, {})[0]
+        engines = open_pair(self._pair, self._settings, {}).engines
         if self._loaded is None:
             self._loaded = engines["base"].load()
+        self._loaded.forget()
         return LocalRunner(
             {name: replace(engine, load=lambda: self._loaded) for name, engine in engines.items()},
             RecordStore(folder),
+            Budget.of(str(engines["base"].facts["device"])),
         )
 
     @property

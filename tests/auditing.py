@@ -73,5 +73,5 @@ def quick_audits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..
     """The tiny profile, a cache of its own and a judge that is code."""
     monkeypatch.setitem(PROFILES, "tiny", TINY)
     monkeypatch.setenv("UNMASK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("unmask.models.judges.build_judge", by_code)
+    monkeypatch.setattr("unmask.opening.build_judge", by_code)
     return by_code

@@ -18,7 +18,7 @@ from domains.made import change
 from models.tiny import tiny_net, tiny_tokenizer
 
 from unmask import ModelError, Pair, Run, SettingsError, audit, judge_again
-from unmask.auditing import choose_measurements, open_pair
+from unmask.auditing import choose_measurements
 from unmask.domains import load_domain
 from unmask.folder import INDEX, RunFolder
 from unmask.measurements import all_measurements
@@ -26,6 +26,7 @@ from unmask.measurements.base import Asking, Claim, Context
 from unmask.measurements.profiles import PROFILES
 from unmask.models import Add, Vector, parse_reference
 from unmask.models.judges import FunctionJudge
+from unmask.opening import open_pair
 from unmask.runner import local
 from unmask.runner.records import MissingRecord
 from unmask.runner.requests import Score
@@ -97,9 +98,9 @@ def test_it_is_judged_again_from_its_records_alone(
         raise AssertionError("a model was touched")
 
     for name in (
-        "unmask.models.load.load_model",
+        "unmask.opening.load_model",
         "unmask.runner.local.LocalRunner.answer",
-        "unmask.auditing.resolve",
+        "unmask.opening.resolve",
     ):
         monkeypatch.setattr(name, never)
     again = judge_again(folder)
@@ -158,6 +159,9 @@ class Stop(Exception):
 class StopAfter:
     def __init__(self, batches: int) -> None:
         self.left = batches
+
+    def expect(self, forecast: object) -> None:
+        pass
 
     def begin(self, tokens: Mapping[str, float], done: Mapping[str, float]) -> None:
         assert all(0 < done[kind] <= tokens[kind] for kind in done)
@@ -412,14 +416,14 @@ def test_what_can_change_a_models_bits_is_in_its_records_keys(
     pair, domains = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned)), {"d": load_domain(tiny_pairs.domain)}
 
     def facts(**more: Any) -> dict[str, dict[str, object]]:
-        engines, *_ = open_pair(pair, tiny_pairs.settings(**more), domains)
+        engines = open_pair(pair, tiny_pairs.settings(**more), domains).engines
         return {name: dict(engine.facts) for name, engine in engines.items()}
 
     plain = {"dtype": "float32", "device": "cpu"}
     assert facts() == {"base": plain, "aligned": plain, "judge of d": plain}
     own_code = {**plain, "trust_remote_code": True}
     assert facts(trust_remote_code=True) == {"base": own_code, "aligned": own_code, "judge of d": plain}
-    monkeypatch.setattr("unmask.models.load.choose_device", lambda _: "cuda:1")
+    monkeypatch.setattr("unmask.opening.choose_device", lambda _: "cuda:1")
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"Abacus 9000 at {device}")
     on_gpu = {"dtype": "float32", "device": "cuda", "gpu": "Abacus 9000 at cuda:1"}
     assert facts() == {"base": on_gpu, "aligned": on_gpu, "judge of d": on_gpu}
@@ -502,3 +506,11 @@ class TestChoosing:
         for wanted, skip in ((("surfaec",), ()), ((), ("surfaec",))):
             with pytest.raises(SettingsError, match="no measurement 'surfaec'; there are"):
                 self.names(*wanted, skip=skip)
+
+
+def test_a_spoilt_index_is_named(whole: Run, tmp_path: Path) -> None:
+    shutil.copytree(whole.folder.path, tmp_path / "run")
+    index = tmp_path / "run" / INDEX
+    index.write_text(index.read_text().replace('"batches"', '"catches"'))
+    with pytest.raises(MissingRecord, match=r"index\.json is damaged: run the same audit again"):
+        judge_again(tmp_path / "run")

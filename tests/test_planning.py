@@ -53,6 +53,9 @@ class Told:
     def __init__(self) -> None:
         self.rounds: list[Mapping[str, float]] = []
 
+    def expect(self, forecast: object) -> None:
+        pass
+
     def begin(self, tokens: Mapping[str, float], done: Mapping[str, float]) -> None:
         assert not done
         self.rounds.append(tokens)

@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -21,13 +21,10 @@ from unmask.measurements import all_measurements
 from unmask.measurements.base import Context, Measurement
 from unmask.measurements.profiles import PROFILES, Profile
 from unmask.measurements.schedule import Outcome, run_measurements
-from unmask.models.cache import cache_dir
-from unmask.models.errors import ModelError
-from unmask.models.prompts import Frame, Prompt, check_same_tokens, choose_frame
-from unmask.models.references import Resolved, resolve
+from unmask.models.prompts import Frame
 from unmask.runner.planner import Budget
 from unmask.runner.records import MissingRecord, Replay
-from unmask.runner.requests import SIDES, Classify, Request, Score, digest, judge_engine
+from unmask.runner.requests import digest
 from unmask.runner.store import RECORD_VERSION
 from unmask.settings import Pair, Settings, SettingsError
 from unmask.verdict.decide import judge, mask_verdict
@@ -35,6 +32,9 @@ from unmask.verdict.depth import depth_profile
 from unmask.verdict.findings import Finding
 from unmask.verdict.rules import RULES, Rule
 from unmask.writing import write_atomically
+
+if TYPE_CHECKING:
+    from unmask.runner.local import Progress
 
 SCHEMA = "unmask/1"
 
@@ -62,7 +62,11 @@ class Run:
 
 
 def audit(
-    pair: Pair, out: str | Path, settings: Settings | None = None, progress: Any = None, fresh: bool = False
+    pair: Pair,
+    out: str | Path,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    fresh: bool = False,
 ) -> Run:
     """Audit a pair.
 
@@ -70,7 +74,7 @@ def audit(
         pair: the two models.
         out: the run's folder; what it already holds of the same request set is not asked again.
         settings: everything else.
-        progress: watches the rounds of work (`runner.local.Progress`).
+        progress: watches the rounds of work.
         fresh: ask everything again, whatever records there are.
 
     Raises:
@@ -84,27 +88,27 @@ def audit(
 
         After any of the last three, the same audit goes on.
     """
-    from unmask.forecasting import forecast, pace_facts
-    from unmask.runner.local import (
-        LocalRunner,
-        software_facts,
-    )  # torch is imported only when models run
+    from unmask.forecasting import forecast, pace_facts, what_is_audited
+    from unmask.opening import open_pair
+    from unmask.runner.local import LocalRunner, software_facts  # torch is imported only when models run
     from unmask.runner.pace import keep_pace
 
     settings = settings or Settings()
-    started, clock = datetime.now(UTC), time.monotonic()
+    started = datetime.now(UTC)
     profile = profile_named(settings.profile)
     measurements = choose_measurements(settings.measurements, settings.skip)
     domains = open_domains(settings.domains)
     folder = RunFolder(Path(out))
-    engines, frame, n_layers, resolved, notes = open_pair(pair, settings, domains)
+    opened = open_pair(pair, settings, domains)
+    clock = time.monotonic()  # a download is no part of what an audit takes
+    engines = opened.engines
     identities = {name: engine.identity for name, engine in engines.items()}
     facts: dict[str, Any] = {
         "schema": SCHEMA,
         "unmask": version("unmask"),
         "pair": {"base": str(pair.base), "aligned": str(pair.aligned)},
         "command": settings.command(pair, folder.path),
-        "resolved": resolved,
+        "resolved": opened.resolved,
         "identities": identities,
         "domains": [
             _domain_facts(domain, reference)
@@ -114,9 +118,9 @@ def audit(
         "measurements": [measurement.name for measurement in measurements],
         "profile": profile.record(),
         "seed": settings.seed,
-        "frame": asdict(frame),
-        "notes": notes,
-        "n_layers": n_layers,
+        "frame": asdict(opened.frame),
+        "notes": opened.notes,
+        "n_layers": opened.n_layers,
         "engine": software_facts(),
         **engines["base"].facts,
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -127,8 +131,8 @@ def audit(
         folder.begin(facts, dict(zip(domains, settings.domains, strict=True)), fresh)
         budget = Budget.of(str(engines["base"].facts["device"]))
         runner = LocalRunner(engines, folder.records, budget, progress, fresh)
-        contexts = make_contexts(domains, profile, frame, settings.seed, n_layers, identities)
-        if hasattr(progress, "expect"):
+        contexts = make_contexts(domains, profile, opened.frame, settings.seed, opened.n_layers, identities)
+        if progress is not None:
             progress.expect(partial(forecast, measurements, contexts, engines))
         outcomes = run_measurements(measurements, contexts, runner)
         facts["halved_batches"] = runner.halved
@@ -139,7 +143,12 @@ def audit(
         folder.write(INDEX, {"batches": runner.batches})
         run = _conclude(folder, facts, domains, measurements, outcomes)
         beside = time.monotonic() - clock - sum(runner.seconds.values())
-        keep_pace(pace_facts(engines["base"]), runner.served, profile.name, beside)
+        keep_pace(
+            pace_facts(engines["base"]),
+            runner.served,
+            what_is_audited(measurements, contexts),
+            None if runner.recalled else beside,
+        )
         return run
 
 
@@ -242,7 +251,10 @@ def _batches(folder: RunFolder) -> list[str]:
     """Keys of the batches that a finished run rests on; its folder may hold those of other runs as well."""
     if not (folder.path / INDEX).exists():
         raise MissingRecord(f"the run in {folder.path} is unfinished: run the same audit again to finish it.")
-    return folder.read(INDEX)["batches"]
+    index = folder.read(INDEX)
+    if "batches" not in index:
+        raise MissingRecord(f"{folder.path / INDEX} is damaged: run the same audit again.")
+    return index["batches"]
 
 
 def profile_named(name: str) -> Profile:
@@ -250,90 +262,6 @@ def profile_named(name: str) -> Profile:
     if name not in PROFILES:
         raise SettingsError(f"no profile '{name}'; there are {', '.join(PROFILES)}.")
     return PROFILES[name]
-
-
-def open_pair(
-    pair: Pair, settings: Settings, domains: Mapping[str, Domain], weights: bool = True
-) -> tuple[dict[str, Any], Frame, int, dict[str, Any], list[str]]:
-    """Find both models and the judges, check that they can be compared, and choose the frame; load nothing big.
-
-    Without `weights`, those of hub models are not fetched either.
-    """
-    import torch
-
-    from unmask.models.judges import build_judge
-    from unmask.models.load import choose_device, choose_dtype, load_model, load_tokenizer, model_shape
-    from unmask.models.placement import check_placement, placement_facts
-    from unmask.models.size import model_size
-    from unmask.models.tokenizing import tokenize
-    from unmask.runner.local import Engine
-
-    device = choose_device(settings.device)
-    check_placement(settings.quantise, settings.offload, device)  # before anything is downloaded
-    resolved: dict[str, Resolved] = {
-        side: resolve(reference, allow_pickle=settings.allow_pickle, weights=weights)
-        for side, reference in (("base", pair.base), ("aligned", pair.aligned))
-    }
-    tokenizers = {side: load_tokenizer(found, settings.trust_remote_code) for side, found in resolved.items()}
-    match = check_same_tokens(tokenizers["base"], tokenizers["aligned"])
-    if not match.same:
-        raise ModelError(
-            f"{resolved['base'].name} and {resolved['aligned'].name} do not share a tokenizer: {match.reason} "
-            "The measurements compare both models on the same tokens."
-        )
-    shapes = {side: model_shape(found, settings.trust_remote_code) for side, found in resolved.items()}
-    if shapes["base"] != shapes["aligned"]:
-        raise ModelError(
-            f"{resolved['base'].name} has {shapes['base'][0]} layers of {shapes['base'][1]} and "
-            f"{resolved['aligned'].name} has {shapes['aligned'][0]} of {shapes['aligned'][1]}: an aligned model is "
-            "compared with the base model that it was trained from."
-        )
-    frame = choose_frame(tokenizers["base"], tokenizers["aligned"], settings.template, settings.system)
-    dtype = str(choose_dtype(settings.dtype, torch.device(device))).removeprefix("torch.")
-    facts: dict[str, object] = {"dtype": dtype, "device": device.split(":")[0]}
-    if facts["device"] == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name(device)  # kernels, and so last bits, differ between kinds
-    model_facts = facts | placement_facts(settings.quantise, settings.offload)
-    if settings.trust_remote_code:
-        model_facts["trust_remote_code"] = True
-
-    def side_engine(side: str) -> Engine:
-        found, tokenizer = resolved[side], tokenizers[side]
-
-        @cache  # edits and doses ask of the same texts again and again
-        def tokens_of(prompt: Prompt, continuation: str) -> Any:
-            return tokenize(tokenizer, prompt, continuation)
-
-        def tokens(request: Request) -> Any:
-            assert not isinstance(request, Classify)
-            return tokens_of(request.prompt, request.continuation if isinstance(request, Score) else "")
-
-        return Engine(
-            found.identity,
-            model_facts,
-            lambda: load_model(
-                found,
-                device,
-                dtype,
-                settings.allow_pickle,
-                settings.trust_remote_code,
-                settings.quantise,
-                settings.offload,
-            ),
-            tokens,
-            size=model_size(found, settings.trust_remote_code),
-        )
-
-    engines: dict[str, Engine] = {side: side_engine(side) for side in SIDES}
-    for name, domain in domains.items():
-        spec = build_judge(domain, settings.judge, device, dtype)
-        # A function is known by its name alone, which is too little to share its answers between runs.
-        shared = cache_dir() / "judged" if isinstance(settings.judge, str) else None
-        engines[judge_engine(name)] = Engine(spec.identity, facts, spec.load, shared=shared)
-    found = {
-        side: {"revision": place.revision, "identity": place.identity} for side, place in resolved.items()
-    }
-    return engines, frame, shapes["base"][0], found, [match.reason, frame.note]
 
 
 def make_contexts(

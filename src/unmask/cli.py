@@ -13,7 +13,8 @@ import signal
 import sys
 import traceback
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -72,6 +73,7 @@ Offload = Annotated[
 
 @app.command()
 def audit(
+    context: typer.Context,
     base: ModelWords,
     aligned: ModelWords,
     domain: Domains = None,
@@ -99,22 +101,7 @@ def audit(
 
     pair = Pair(base, aligned)
     folder = out or Path("runs") / run_name(pair)
-    settings = Settings(
-        domains=tuple(domain or ("partisan",)),
-        profile=profile,
-        measurements=tuple(only) if only else None,
-        skip=tuple(skip or ()),
-        judge=judge,
-        device=device,
-        dtype=dtype,
-        seed=seed,
-        template=template,
-        system=system,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-        quantise=quantise,
-        offload=offload,
-    )
+    settings = _settings(context.params)
     with TokenProgress(enabled=not (quiet or as_json)) as progress:
         run = _guarded(lambda: run_audit(pair, folder, settings, progress, fresh), goes_on=True)
     if not quiet:
@@ -124,6 +111,7 @@ def audit(
 
 @app.command()
 def plan(
+    context: typer.Context,
     base: ModelWords,
     aligned: ModelWords,
     domain: Domains = None,
@@ -146,22 +134,7 @@ def plan(
     from unmask.planning import plan_audit
     from unmask.report.plan import print_plan
 
-    settings = Settings(
-        domains=tuple(domain or ("partisan",)),
-        profile=profile,
-        measurements=tuple(only) if only else None,
-        skip=tuple(skip or ()),
-        judge=judge,
-        device=device,
-        dtype=dtype,
-        seed=seed,
-        template=template,
-        system=system,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-        quantise=quantise,
-        offload=offload,
-    )
+    settings = _settings(context.params)
     planned = _guarded(lambda: plan_audit(Pair(base, aligned), settings))
     if as_json:
         print(json.dumps(planned.record(), ensure_ascii=False))
@@ -340,6 +313,15 @@ def _say_how_to_go_on(why: str) -> NoReturn:
     words = " ".join(shlex.quote(word) for word in ["unmask", *sys.argv[1:]] if word != "--fresh")
     print(f"unmask: {why} What is done is kept; to go on: {words}", file=sys.stderr)
     sys.exit(3)
+
+
+def _settings(words: Mapping[str, Any]) -> Settings:
+    """The options that an audit and its plan have in common."""
+    values: dict[str, Any] = {one.name: words[one.name] for one in fields(Settings) if one.name in words}
+    values["domains"] = tuple(words["domain"] or ("partisan",))
+    values["measurements"] = tuple(words["only"]) if words["only"] else None
+    values["skip"] = tuple(words["skip"] or ())
+    return Settings(**values)
 
 
 def _guarded(work: Callable[[], Any], goes_on: bool = False) -> Any:

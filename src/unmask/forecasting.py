@@ -106,7 +106,7 @@ def forecast(
         }
         dtype, device = (str(base.facts[name]) for name in ("dtype", "device"))
         a_token = {**guess_pace(of_blocks, size.width, dtype, device), **a_token}
-    beside = None if known is None else known.beside.get(profile.name)
+    beside = None if known is None else known.beside.get(what_is_audited(measurements, contexts))
     return Forecast(
         tuple(stand_in.rounds),
         outcomes,
@@ -115,6 +115,12 @@ def forecast(
         _statistics(profile, size) * len(contexts) if beside is None else beside,
         known is not None,
     )
+
+
+def what_is_audited(measurements: Sequence[Measurement], contexts: Mapping[str, Context]) -> str:
+    """All that the time beside the requests hangs on, in words: it is kept from one run for the plan of the next."""
+    profile = next(iter(contexts.values())).profile
+    return f"{profile.name}: {', '.join(one.name for one in measurements)}; domains: {len(contexts)}"
 
 
 def pace_facts(engine: Engine) -> dict[str, object]:

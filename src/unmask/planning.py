@@ -11,12 +11,12 @@ from unmask.auditing import (
     choose_measurements,
     make_contexts,
     open_domains,
-    open_pair,
     profile_named,
     rules_of,
 )
 from unmask.forecasting import Forecast, forecast
 from unmask.measurements.base import Measurement
+from unmask.opening import open_pair
 from unmask.runner.rehearsal import Share, together
 from unmask.settings import Pair, Settings
 from unmask.verdict.foresight import Foreseen, Spreads, foresee, reference_spreads
@@ -130,9 +130,10 @@ def plan_audit(pair: Pair, settings: Settings | None = None) -> Plan:
     domains = open_domains(settings.domains)
     # The encoder of a domain's own judge is the same for every pair, and need not be fetched to count.
     own_judge = settings.judge != "auto"
-    engines, frame, n_layers, *_ = open_pair(pair, settings, domains if own_judge else {}, weights=False)
+    opened = open_pair(pair, settings, domains if own_judge else {}, weights=False)
+    engines = opened.engines
     identities = {name: engine.identity for name, engine in engines.items()}
-    contexts = make_contexts(domains, profile, frame, settings.seed, n_layers, identities)
+    contexts = make_contexts(domains, profile, opened.frame, settings.seed, opened.n_layers, identities)
     ahead = forecast(measurements, contexts, engines)
     facts, spreads = engines["base"].facts, reference_spreads()
     return Plan(

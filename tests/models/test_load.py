@@ -270,3 +270,16 @@ def test_devices_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch, tiny: 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="which has no cuda device"):
         choose_device("cuda")
+
+
+@pytest.mark.parametrize("where", ["weights", "device"])
+def test_weights_that_the_memory_does_not_hold_are_a_sentence(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    what = "transformers.AutoModelForCausalLM.from_pretrained" if where == "weights" else "torch.nn.Module.to"
+    monkeypatch.setattr(what, full)
+    with pytest.raises(ModelError, match=r"not enough memory for the weights of .*--quantise, --offload"):
+        load_model(str(tiny("llama")), device="cpu", dtype="float32")

@@ -87,7 +87,7 @@ def test_no_continuation_scores_nothing(llama: Model) -> None:
 def test_chunks_of_the_unembedding_do_not_matter(llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [llama.tokenize(prompt, "the law depends") for prompt in PROMPTS]
     whole = llama.score(rows)
-    monkeypatch.setattr("unmask.models.looking._LOGITS_AT_ONCE", 3 * 384)
+    monkeypatch.setattr("unmask.models.looking.LOGITS_AT_ONCE", 3 * 384)
     for a, b in zip(whole, llama.score(rows), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 

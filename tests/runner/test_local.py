@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import tracemalloc
+import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,7 +40,7 @@ from unmask.models.model import Model
 from unmask.runner.local import software_facts
 from unmask.runner.planner import Budget
 from unmask.runner.records import EditError, MissingRecord, Replay
-from unmask.runner.requests import Generate, Read, Request, Score
+from unmask.runner.requests import SIDES, Generate, Read, Request, Score
 from unmask.runner.store import DamagedRecord, RecordStore
 
 Served = list[Sequence[Request]]
@@ -441,3 +445,37 @@ def test_a_record_says_where_nothing_could_be_shared(tmp_path: Path) -> None:
     again = runner(tmp_path / "padded")
     again.answer(work)
     assert again.plainly == padded.plainly
+
+
+def test_one_model_is_gone_before_the_next_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[weakref.ref[Model]] = []
+    alive: list[int] = []
+
+    def load(seed: int) -> Model:
+        alive.append(sum(one() is not None for one in loaded))
+        model = tiny_model(seed)
+        loaded.append(weakref.ref(model))
+        return model
+
+    work = [*requests_of("base"), *requests_of("aligned")]
+    for free, held in ((0, [0, 0]), (2**60, [0, 1])):
+        monkeypatch.setattr("psutil.virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        here = runner(tmp_path / str(free))
+        here.engines = {
+            name: replace(one, load=lambda seed=seed: load(seed))
+            for seed, (name, one) in enumerate(sorted(here.engines.items()))
+            if name in SIDES
+        }
+        here.answer(work)
+        assert alive == held
+        del here
+        gc.collect()
+        loaded.clear()
+        alive.clear()
+
+
+def test_the_run_goes_on_where_the_folder_that_outlives_it_takes_nothing(tmp_path: Path) -> None:
+    closed = tmp_path / "judged"
+    closed.write_text("a file where a folder should be")
+    found = runner(tmp_path / "run", shared=closed).answer(classify())
+    assert same_bits(found, runner(tmp_path / "other").answer(classify()))

@@ -34,6 +34,7 @@ def test_a_run_tells_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert recall_pace(ENGINE) is None
     keep_pace(ENGINE, {"Look": (100.0, 20.0), "Generate": (10.0, 0.01)}, "quick", 12.0)
     keep_pace(ENGINE, {"Classify": (10.0, 5.0)}, "standard", 40.0)
+    keep_pace(ENGINE, {}, "quick", None)
     known = recall_pace(ENGINE)
     assert known is not None
     assert known.a_token == {"Look": 0.2, "Classify": 0.5}  # too little was generated to tell
@@ -41,6 +42,15 @@ def test_a_run_tells_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert recall_pace({**ENGINE, "dtype": "bfloat16"}) is None
     (note,) = tmp_path.glob("pace/*.json")
     note.write_text('{"a_token": [1], "beside": {}}')
+    assert recall_pace(ENGINE) is None
+
+
+def test_a_note_that_cannot_be_kept_is_lost_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    monkeypatch.setenv("UNMASK_CACHE", str(tmp_path / "cache"))
+    keep_pace(ENGINE, {"Look": (100.0, 20.0)}, "quick", 12.0)
     assert recall_pace(ENGINE) is None
 
 

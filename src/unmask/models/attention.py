@@ -191,9 +191,9 @@ def _additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
 def _buckets(tree: Tree) -> list[list[int]]:
     """Rows that have a segment of their own, in groups of like sizes."""
     sizes = {
-        row: (len(path), len(path) - fresh)
-        for row, (path, fresh) in enumerate(zip(tree.paths, tree.fresh, strict=True))
-        if len(path) > fresh
+        row: (len(path), len(path) - inherited)
+        for row, (path, inherited) in enumerate(zip(tree.paths, tree.inherited, strict=True))
+        if len(path) > inherited
     }
     buckets: list[list[int]] = []
     most = needed = 0
@@ -213,7 +213,7 @@ def _buckets(tree: Tree) -> list[list[int]]:
 
 
 def _group(tree: Tree, rows: Sequence[int], device: torch.device) -> _Group:
-    own = [tree.paths[row][tree.fresh[row] :] for row in rows]
+    own = [tree.paths[row][tree.inherited[row] :] for row in rows]
     whole = [tree.paths[row] for row in rows]
     queries = _padded(own)
     n = queries.shape[1]
@@ -228,7 +228,7 @@ def _group(tree: Tree, rows: Sequence[int], device: torch.device) -> _Group:
         on(tree.positions[queries]),
         None if flat.all() else on(np.flatnonzero(flat)),
         on(np.concatenate(own)),
-        causal=all(tree.fresh[row] == 0 for row in rows),
+        causal=all(tree.inherited[row] == 0 for row in rows),
     )
 
 
@@ -284,7 +284,11 @@ class Cache:
     def keep(self, rows: Tensor) -> None:
         """Let go of all rows but these."""
         self._next, self._at = self._next[rows], self._at[rows]
-        self._kept = {key: (k[rows], v[rows]) for key, (k, v) in self._kept.items()}
+        for key, (
+            k,
+            v,
+        ) in self._kept.items():  # one by one: two whole caches may be more than there is room for
+            self._kept[key] = k[rows], v[rows]
 
     def attend(self, module: nn.Module, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
         """One new token a row: `[rows, heads, d]`."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from unmask.models import forward
 from unmask.models.attention import Cache
 from unmask.models.edits import Edit
-from unmask.models.generation import Ending
+from unmask.models.ending import Ending
 from unmask.models.sampling import NoTokenError, draws, pick
 from unmask.models.taps import hooked, on_layer
 from unmask.models.tokens import Generated, Sampling, Tokens

@@ -34,6 +34,14 @@ class _Group:
     change: Change
 
 
+def check_one_each(edits: Sequence[Edit | None] | None, rows: Sequence[object]) -> None:
+    """See that every row has its edit or None. Raises ModelError where there are more or fewer."""
+    if edits is not None and len(edits) != len(rows):
+        raise ModelError(
+            f"There are {len(edits)} edits for {len(rows)} rows; give one a row, None where there is none."
+        )
+
+
 class RowEdits:
     """One edit or None a row, ready to be applied to tokens of any of the rows.
 
@@ -58,12 +66,8 @@ class RowEdits:
         n_layers: int,
         device: torch.device,
     ) -> None:
+        check_one_each(edits, starts)
         self._edits = list(edits) if edits is not None else [None] * len(starts)
-        if len(self._edits) != len(starts):
-            raise ModelError(
-                f"There are {len(self._edits)} edits for {len(starts)} rows; "
-                "give one a row, None where there is none."
-            )
         given = [edit for edit in self._edits if edit is not None]
         beyond = [layer for edit in given for layer in edit.layers if layer > n_layers]
         if beyond:

@@ -1,9 +1,9 @@
-"""Where an answer ends; and sampling through transformers' own generate, for models whose rows cannot share."""
+"""Sampling through transformers' own generate, for models whose rows cannot share."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,27 +11,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
-from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from unmask.models.anatomy import Anatomy
 from unmask.models.editing import RowEdits
 from unmask.models.edits import Edit
-from unmask.models.sampling import CheckFinite, SeededPick, StopAtText
+from unmask.models.ending import Ending
+from unmask.models.sampling import NoTokenError, draws, pick
 from unmask.models.taps import hooked, on_layer
 from unmask.models.tokens import Generated, Sampling, Tokens
 
 if TYPE_CHECKING:
     from unmask.models.model import Model
-
-
-def own_ends(net: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end an answer by the model's own account: its generation config's and its tokenizer's."""
-    ends: set[int] = set()
-    for given in (net.generation_config.eos_token_id, tokenizer.eos_token_id):
-        ends |= (
-            set() if given is None else {int(given)} if isinstance(given, int) else {int(i) for i in given}
-        )
-    return tuple(sorted(ends))
 
 
 def settle(net: Any, ends: Sequence[int]) -> None:
@@ -40,47 +37,6 @@ def settle(net: Any, ends: Sequence[int]) -> None:
     net.generation_config = GenerationConfig(
         eos_token_id=list(ends) or None, pad_token_id=pad, do_sample=False
     )
-
-
-class Ending:
-    """When an answer ends, and what of it counts.
-
-    Args:
-        model: whose tokens they are.
-        sampling: its stop strings; one that is a token of the vocabulary ends an answer as that token.
-    """
-
-    def __init__(self, model: Model, sampling: Sampling) -> None:
-        self._tokenizer = model.tokenizer
-        vocabulary = model.tokenizer.get_vocab()
-        self.tokens = frozenset(
-            {*model.ends, *(vocabulary[stop] for stop in sampling.stop if stop in vocabulary)}
-        )
-        self.texts = tuple(stop for stop in sampling.stop if stop not in vocabulary)
-        # A token is at least a character, bar the bytes of one not yet whole.
-        self._tail = max(map(len, self.texts), default=0) + 8
-
-    def reached(self, new: Sequence[int]) -> bool:
-        """Whether the last of an answer's tokens ended it."""
-        if new[-1] in self.tokens:
-            return True
-        return bool(self.texts) and any(stop in self._decode(new[-self._tail :]) for stop in self.texts)
-
-    def answer(self, new: Sequence[int]) -> Generated:
-        """One row's new tokens, cut at its end token or stop string."""
-        end = next((i for i, token in enumerate(new) if token in self.tokens), None)
-        ids = list(new if end is None else new[:end])
-        text = self._decode(ids)
-        cuts = [text.index(stop) for stop in self.texts if stop in text]
-        if not cuts:
-            return Generated(tuple(ids), text, end is not None)
-        text = text[: min(cuts)]
-        while ids and not text.startswith(self._decode(ids)):
-            ids = ids[:-1]
-        return Generated(tuple(ids), text, True)
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def generate(
@@ -146,3 +102,43 @@ def _editing(anatomy: Anatomy, edits: RowEdits, first: NDArray[np.int64]) -> lis
 def _contiguous(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """After the prompt, `generate` unembeds a strided slice, for which torch on CPU copies the weight once a row."""
     return (args[0].contiguous(), *args[1:])
+
+
+class SeededPick(LogitsProcessor):
+    """Leaves only the sampled token standing, so that greedy decoding takes it."""
+
+    def __init__(self, seeds: Sequence[int], sampling: Sampling, prompt_width: int) -> None:
+        self._draws = draws(seeds, sampling)
+        self._sampling = sampling
+        self._width = prompt_width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # theirs wants LongTensor
+        uniform = self._draws[:, input_ids.shape[1] - self._width].to(scores.device)
+        tokens = pick(scores, uniform, self._sampling.temperature, self._sampling.top_p)
+        return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None], 0.0)
+
+
+class CheckFinite(LogitsProcessor):
+    """Ends generation with NoTokenError where a row's largest logit is NaN or infinite."""
+
+    def __init__(self, prompt_width: int) -> None:
+        self._width = prompt_width
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # theirs wants LongTensor
+        finite = scores.amax(dim=-1).isfinite()  # NaN is the largest of all
+        if not finite.all():
+            row = finite.tolist().index(False)
+            raise NoTokenError(row, tuple(input_ids[row, self._width :].tolist()))
+        return scores
+
+
+class StopAtText(StoppingCriteria):
+    """A row is done when its new tokens have reached an end."""
+
+    def __init__(self, reached: Callable[[list[int]], bool], prompt_width: int) -> None:
+        self._reached = reached
+        self._width = prompt_width
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # as above
+        done = [self._reached(new) for new in input_ids[:, self._width :].tolist()]
+        return torch.tensor(done, device=input_ids.device)

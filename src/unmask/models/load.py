@@ -46,10 +46,12 @@ def load_model(
         offload: keep the blocks that do not fit on the GPU in main memory.
 
     Raises:
-        ModelError: the reference, its files, its adapters, the device, the dtype or the packages cannot be used.
+        ModelError: the reference, its files, its adapters, the device, the dtype or the packages cannot be used, or
+            the memory does not hold the weights.
     """
     import torch
 
+    from unmask.models.memory import memory_ran_out
     from unmask.models.model import Model
     from unmask.models.placement import check_placement, how_to_load, settle_quantised
     from unmask.models.variants import add_noise, merge_adapter
@@ -66,16 +68,21 @@ def load_model(
         _check_unquantised(found, trust_remote_code)
     changed = bool(found.adapters or found.reference.noise)
     how = how_to_load(quantise, offload, place, target)
-    net = _weights(found, torch.float32 if changed else target, trust_remote_code, {} if changed else how)
-    for adapter in found.adapters:
-        net = merge_adapter(net, adapter, found.name)
-    if found.reference.noise:
-        add_noise(net, found.reference.noise, found.reference.noise_seed)
-    if changed and (how or target != torch.float32):
-        net = _again(net, found, target, how)
-    if quantise:
-        settle_quantised(net, found.name)
-    return Model(net if how else net.to(place), tokenizer, found.name, found.identity)
+    try:
+        net = _weights(found, torch.float32 if changed else target, trust_remote_code, {} if changed else how)
+        for adapter in found.adapters:
+            net = merge_adapter(net, adapter, found.name)
+        if found.reference.noise:
+            add_noise(net, found.reference.noise, found.reference.noise_seed)
+        if changed and (how or target != torch.float32):
+            net = _again(net, found, target, how)
+        if quantise:
+            settle_quantised(net, found.name)
+        return Model(net if how else net.to(place), tokenizer, found.name, found.identity)
+    except (RuntimeError, MemoryError) as error:
+        if memory_ran_out(error):
+            raise _too_large(found) from error
+        raise
 
 
 def choose_device(device: str) -> str:
@@ -221,6 +228,10 @@ def _weights(found: Resolved, dtype: torch.dtype, trust_remote_code: bool, how: 
 def _load_error(
     found: Resolved, what: str, folder: Path, error: Exception, trust_remote_code: bool
 ) -> ModelError:
+    from unmask.models.memory import memory_ran_out
+
+    if memory_ran_out(error):
+        return _too_large(found)
     if "trust_remote_code" in str(error) and not trust_remote_code:
         return ModelError(
             f"{found.name} brings its own Python code, which unmask does not run; pass trust_remote_code=True "
@@ -231,6 +242,12 @@ def _load_error(
         f"The {what} of {found.name} in {folder} could not be loaded ({type(error).__name__}: {first}); "
         "a causal language model that this version of transformers knows was expected."
     )
+
+
+def _too_large(found: Resolved) -> ModelError:
+    from unmask.models.memory import TO_FIT
+
+    return ModelError(f"There is not enough memory for the weights of {found.name}; {TO_FIT}.")
 
 
 def _again(net: Any, found: Resolved, dtype: torch.dtype, how: dict[str, Any]) -> Any:

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from unmask.models import forward
 from unmask.models.anatomy import Anatomy
+from unmask.models.editing import check_one_each
 from unmask.models.edits import Edit
 from unmask.models.errors import ModelError
+from unmask.models.size import LOGITS_AT_ONCE
 from unmask.models.tokens import Pick, Tokens
 from unmask.models.tree import Tree, padded_stages, stages
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from unmask.models.model import Model
 
 Floats = NDArray[np.float32]
-_LOGITS_AT_ONCE = 2**24
 _EVEN = 32  # as in `forward.py`, for what is unembedded
 _PADDED_TOKENS = 2048
 """Of a batch whose rows cannot share, in one pass."""
@@ -55,34 +56,33 @@ def look(
             _check_layers(model, want.layers)
     answers = [_nothing(model, row, want) for row, want in zip(rows, wants, strict=True)]
     asked = [i for i, answer in enumerate(answers) if answer is None]
-    if edits is not None and len(edits) != len(rows):
-        raise ModelError(
-            f"There are {len(edits)} edits for {len(rows)} rows; give one a row, None where there is none."
-        )
-    refusal = model.sharing.refuses([len(rows[i]) for i in asked])
-    for part in _padded_parts(rows, asked) if refusal else [asked] if asked else []:
+    check_one_each(edits, rows)
+    sharing, others = model.sharing.part([len(rows[i]) for i in asked])
+    parts = [(sharing, False)] if sharing else []
+    parts += [(part, True) for other in others for part in _padded_parts(rows, other)]
+    for places, padded in parts:
+        part = [asked[place] for place in places]
         batch = _Batch(
             model, [rows[i] for i in part], [wants[i] for i in part], edits and [edits[i] for i in part]
         )
-        for i, answer in zip(part, batch.answers(bool(refusal)), strict=True):
+        for i, answer in zip(part, batch.answers(padded), strict=True):
             answers[i] = answer
     found = [answer for answer in answers if answer is not None]
     assert len(found) == len(rows)
     return found
 
 
-def first_not_finite(model: Model, rows: Sequence[Tokens], edits: Sequence[Edit | None] | None) -> int | None:
-    """The first layer at which some state is NaN or infinite, each row by itself."""
+def first_not_finite(model: Model, row: Tokens, edit: Edit | None) -> int | None:
+    """The first layer at which some state of a row is NaN or infinite."""
     bad: list[int] = []
-    for i, row in enumerate(rows):
-        here = model.row_edits(edits and [edits[i]], [row.start], len(row))
+    here = model.row_edits([edit], [row.start], len(row))
 
-        def inspect(layer: int, _: Tree, states: Tensor) -> None:
-            if not torch.isfinite(states).all():
-                bad.append(layer)
+    def inspect(layer: int, _: Tree, states: Tensor) -> None:
+        if not torch.isfinite(states).all():
+            bad.append(layer)
 
-        stages_ = padded_stages([here.path(0, row.ids, model.n_layers)])
-        forward.run(model.anatomy, stages_, here, range(model.n_layers + 1), inspect)
+    whole = padded_stages([here.path(0, row.ids, model.n_layers)])
+    forward.run(model.anatomy, whole, here, range(model.n_layers + 1), inspect)
     return min(bad, default=None)
 
 
@@ -152,9 +152,7 @@ class _Batch:
             found |= reads.arrays()
         broken = [i for i, array in found.items() if not np.isfinite(array).all()]
         if any(np.isnan(found[i]).any() for i in broken) or set(broken) - {*self.scored}:
-            raise self.model.not_finite(
-                [self.rows[i] for i in broken], self.given and [self.given[i] for i in broken]
-            )
+            raise self.model.not_finite(self.rows[broken[0]], self.given[broken[0]] if self.given else None)
         return [found[i] for i in range(len(self.rows))]
 
     @torch.inference_mode()
@@ -231,7 +229,7 @@ def log_probs(
     """
     order = np.argsort(nodes, kind="stable")
     distinct, counts = np.unique(nodes, return_counts=True)
-    step = max(1, _LOGITS_AT_ONCE // anatomy.vocabulary)
+    step = max(1, LOGITS_AT_ONCE // anatomy.vocabulary)
     found = np.empty(len(nodes), dtype=np.float32)
     done = 0
     for begin in range(0, len(distinct), step):

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from unmask.models import decoding, generation, looking
 from unmask.models.anatomy import dissect
-from unmask.models.editing import RowEdits
+from unmask.models.editing import RowEdits, check_one_each
 from unmask.models.edits import Edit
+from unmask.models.ending import own_ends
 from unmask.models.errors import ModelError, NotFinite
 from unmask.models.looking import SCORING, Reading, Scoring
 from unmask.models.prompts import Prompt
@@ -30,8 +31,8 @@ class Model:
     """A causal language model whose residual stream can be read and edited.
 
     Layers are numbered 0 (the input of the first block) to `n_layers` (the output of the last, before the final
-    norm). A call's rows are one batch, padded on the right to the longest; in bf16 a row's numbers depend a little
-    on its batch mates, so who needs the same bits must form the same batches.
+    norm). A call's rows are one batch, and what they have in common is computed once; in bf16 a row's numbers depend
+    a little on its batch mates, so who needs the same bits must form the same batches.
 
     Attributes:
         name: the reference in words.
@@ -68,7 +69,7 @@ class Model:
         self.device = str(parameter.device)
         self._tokenized = lru_cache(2**14)(partial(tokenize, tokenizer))  # many rows share a prompt
         self.max_length = _context_length(net, tokenizer)
-        self.ends = generation.own_ends(net, tokenizer)
+        self.ends = own_ends(net, tokenizer)
         generation.settle(net, self.ends)
 
     def __repr__(self) -> str:
@@ -98,6 +99,10 @@ class Model:
                 f"{self.anatomy.vocabulary} tokens; tokenizer and weights are not of the same model."
             )
         return row
+
+    def forget(self) -> None:
+        """Forget which prompts were tokenised."""
+        self._tokenized.cache_clear()
 
     def read(
         self, rows: Sequence[Tokens], layers: Sequence[int], pick: Pick, edits: Edits | None = None
@@ -167,24 +172,30 @@ class Model:
                 f"A row has {longest} tokens and {sampling.max_new_tokens} more are asked for, but {self.name} "
                 f"takes at most {self.max_length}; shorten the prompt or lower max_new_tokens."
             )
-        longest = longest + sampling.max_new_tokens
-        answer = generation.generate if self.sharing.refuses([longest]) else decoding.generate
-        try:
-            return answer(self, rows, seeds, sampling, edits)
-        except NoTokenError as error:
-            row = rows[error.row]
-            row = Tokens((*row.ids, *error.new), row.content, len(row))
-            raise self.not_finite([row], edits and [edits[error.row]]) from error
+        check_one_each(edits, rows)
+        sharing, others = self.sharing.part([len(row) + sampling.max_new_tokens for row in rows])
+        answers: dict[int, Generated] = {}
+        for part in filter(None, [sharing, *others]):
+            answer = decoding.generate if part is sharing else generation.generate
+            mine = None if edits is None else [edits[i] for i in part]
+            try:
+                found = answer(self, [rows[i] for i in part], [seeds[i] for i in part], sampling, mine)
+            except NoTokenError as error:
+                row = rows[part[error.row]]
+                row = Tokens((*row.ids, *error.new), row.content, len(row))
+                raise self.not_finite(row, None if mine is None else mine[error.row]) from error
+            answers |= dict(zip(part, found, strict=True))
+        return [answers[i] for i in range(len(rows))]
 
     def row_edits(self, edits: Edits | None, starts: Sequence[int], length: int) -> RowEdits:
         """The edits of a batch's rows; see `RowEdits`, which says what is wrong with them."""
         return RowEdits(edits, starts, length, self.d_model, self.n_layers, self.anatomy.device)
 
-    def not_finite(self, rows: Sequence[Tokens], edits: Edits | None) -> NotFinite:
-        """The error that names the first layer whose activations are not finite."""
-        bad = looking.first_not_finite(self, rows, edits)
+    def not_finite(self, row: Tokens, edit: Edit | None) -> NotFinite:
+        """The error that names the first layer at which a row's activations are not finite."""
+        bad = looking.first_not_finite(self, row, edit)
         where = "in the unembedding" if bad is None else f"at layer {bad}"
-        cause = "the edit is too strong" if edits and any(edits) else "its weights are damaged"
+        cause = "the edit is too strong" if edit else "its weights are damaged"
         return NotFinite(
             f"{self.name} has activations that are not finite (NaN or infinite) {where}; "
             f"{cause}, or {self.dtype} is too narrow: try float32."

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, StoppingCriteria
 
 from unmask.models.tokens import Sampling
 
@@ -68,20 +66,6 @@ def draws(seeds: Sequence[int], sampling: Sampling) -> Tensor:
     return torch.from_numpy(np.stack(numbers).astype(np.float32)).clamp_max(1 - 2**-24)
 
 
-class SeededPick(LogitsProcessor):
-    """Leaves only the sampled token standing, so that greedy decoding takes it."""
-
-    def __init__(self, seeds: Sequence[int], sampling: Sampling, prompt_width: int) -> None:
-        self._draws = draws(seeds, sampling)
-        self._sampling = sampling
-        self._width = prompt_width
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # theirs wants LongTensor
-        uniform = self._draws[:, input_ids.shape[1] - self._width].to(scores.device)
-        tokens = pick(scores, uniform, self._sampling.temperature, self._sampling.top_p)
-        return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None], 0.0)
-
-
 class NoTokenError(Exception):
     """Logits from which no token can be picked.
 
@@ -94,29 +78,3 @@ class NoTokenError(Exception):
         super().__init__(f"The logits of row {row} are not finite after {len(new)} new tokens.")
         self.row = row
         self.new = new
-
-
-class CheckFinite(LogitsProcessor):
-    """Ends generation with NoTokenError where a row's largest logit is NaN or infinite."""
-
-    def __init__(self, prompt_width: int) -> None:
-        self._width = prompt_width
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # theirs wants LongTensor
-        finite = scores.amax(dim=-1).isfinite()  # NaN is the largest of all
-        if not finite.all():
-            row = finite.tolist().index(False)
-            raise NoTokenError(row, tuple(input_ids[row, self._width :].tolist()))
-        return scores
-
-
-class StopAtText(StoppingCriteria):
-    """A row is done when its new tokens have reached an end."""
-
-    def __init__(self, reached: Callable[[list[int]], bool], prompt_width: int) -> None:
-        self._reached = reached
-        self._width = prompt_width
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # as above
-        done = [self._reached(new) for new in input_ids[:, self._width :].tolist()]
-        return torch.tensor(done, device=input_ids.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from unmask.models import forward
 from unmask.models.anatomy import Anatomy, row_error, tolerance
 from unmask.models.attention import How, TreeAttention
 from unmask.models.editing import RowEdits
+from unmask.models.memory import memory_ran_out
 from unmask.models.tree import Path, Tree, grow, padded_stages, stages
 
 
@@ -28,6 +30,20 @@ class Sharing:
     refusal: str
     reach: int
 
+    def part(self, lengths: Sequence[int]) -> tuple[list[int], list[list[int]]]:
+        """Places of the rows that can share; and those of the others, in the groups that may be padded together.
+
+        Beyond the reach a row may depend on the longest that it stands beside, so that only rows of one length do.
+        """
+        own: defaultdict[int, list[int]] = defaultdict(list)
+        sharing: list[int] = []
+        for i, length in enumerate(lengths):
+            if self.refuses([length]):
+                own[0 if self.refusal else length].append(i)
+            else:
+                sharing.append(i)
+        return sharing, [own[length] for length in sorted(own)]
+
     def refuses(self, lengths: Sequence[int]) -> str:
         """Why rows of these lengths cannot share; empty where they can."""
         if self.refusal or max(lengths, default=0) <= self.reach:
@@ -38,7 +54,7 @@ class Sharing:
 
 
 def find_sharing(anatomy: Anatomy, config: Any, probe: Sequence[int]) -> Sharing:
-    """Try a tree of three rows that part at a token and at a layer, and compare it with each row by itself.
+    """Try a tree of rows that part at a token and at two layers, and compare it with each row by itself.
 
     Args:
         anatomy: the model's parts.
@@ -49,14 +65,18 @@ def find_sharing(anatomy: Anatomy, config: Any, probe: Sequence[int]) -> Sharing
     half, middle = len(ids) // 2, anatomy.n_layers // 2
     turned = (*ids[:half], *ids[half:][::-1])
     deepest = anatomy.n_layers
-    rows = [Path(ids, deepest), Path(turned, deepest), Path(ids, deepest, 0, middle, half)]
+    # A last block that is run by itself shows whether it needs what blocks below it leave elsewhere than in the states.
+    edited = [Path(ids, deepest, 0, middle, half), Path(ids, deepest, 1, deepest - 1, half)]
+    rows = [Path(ids, deepest), Path(turned, deepest), *edited]
+    if getattr(config, "attn_temperature_tuning", False):  # Llama 4
+        return Sharing("it scales queries by their column, which in shared tokens is not their position", 0)
     try:
         windows = _windows(anatomy, ids)
         together = _last_layer(anatomy, rows)
         alone = [_last_layer(anatomy, [row], padded=True)[0] for row in rows]
-    except (NameError, MemoryError, torch.OutOfMemoryError):
-        raise  # a fault here, or of this machine: it says nothing about the architecture
     except Exception as error:  # whatever an architecture does when it is fed in a way that it does not know
+        if isinstance(error, NameError) or memory_ran_out(error):
+            raise  # a fault here, or of this machine: it says nothing about the architecture
         first = (str(error).strip().splitlines() or ["no reason given"])[0]
         return Sharing(f"its decoder cannot be run over shared tokens ({type(error).__name__}: {first})", 0)
     for found, expected in zip(together, alone, strict=True):

@@ -8,6 +8,10 @@ from typing import Any
 from unmask.models.errors import ModelError
 from unmask.models.references import Resolved
 
+LOGITS_AT_ONCE = 2**24
+"""That are held while tokens are scored."""
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
 
 @dataclass(frozen=True)
 class ModelSize:
@@ -21,7 +25,8 @@ class ModelSize:
             mixture of experts all experts are counted, which is more than a token meets.
         spoken: those of the unembedding among them.
         keys: numbers in the keys and values of one token, over all layers.
-        inner: width inside of a block's MLP.
+        inner: width inside of a block's MLP; of several the widest.
+        number: bytes of a number in the dtype that it runs in.
     """
 
     layers: int
@@ -31,6 +36,7 @@ class ModelSize:
     spoken: int = 0
     keys: int = 0
     inner: int = 0
+    number: int = 4
 
     @property
     def unembedding(self) -> float:
@@ -38,17 +44,17 @@ class ModelSize:
         return self.spoken / max(1, self.multiplied - self.spoken)
 
     @property
-    def cached(self) -> int:
-        """Numbers that a token leaves in the cache."""
-        return self.keys
-
-    @property
     def activations(self) -> int:
         """Numbers that are held at once for a token in a pass: its states on the way, and inside of a block."""
         return 4 * self.width + 3 * self.inner
 
+    @property
+    def vocabulary(self) -> int:
+        """Logits of one token."""
+        return self.spoken // self.width
 
-def model_size(found: Resolved, trust_remote_code: bool = False) -> ModelSize:
+
+def model_size(found: Resolved, dtype: str = "float32", trust_remote_code: bool = False) -> ModelSize:
     """Build the model without its weights and count.
 
     Raises:
@@ -68,9 +74,10 @@ def model_size(found: Resolved, trust_remote_code: bool = False) -> ModelSize:
             f"({type(error).__name__}: {first})."
         ) from error
     parameters = sum(weights.numel() for weights in net.parameters())
+    text = config.get_text_config()
+    inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
     looked_up, spoken = net.get_input_embeddings(), net.get_output_embeddings()
     tied = spoken is None or spoken.weight is looked_up.weight
-    text = config.get_text_config()
     return ModelSize(
         int(text.num_hidden_layers),
         int(text.hidden_size),
@@ -78,13 +85,16 @@ def model_size(found: Resolved, trust_remote_code: bool = False) -> ModelSize:
         parameters - (0 if tied else looked_up.weight.numel()),
         0 if spoken is None else spoken.weight.numel(),
         _keys(text),
-        int(getattr(text, "intermediate_size", None) or 4 * text.hidden_size),
+        max(inner) if isinstance(inner, list | tuple) else int(inner),
+        _BYTES[dtype],
     )
 
 
 def _keys(config: Any) -> int:
     """Numbers that keys and values of one token take over all layers."""
-    heads = int(config.num_attention_heads)
+    heads = int(getattr(config, "num_attention_heads", None) or 0)
+    if not heads:  # no attention, no cache of it
+        return 0
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     shared = getattr(config, "num_key_value_heads", None) or heads
     return 2 * int(config.num_hidden_layers) * int(shared) * int(width)

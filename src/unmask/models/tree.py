@@ -27,7 +27,7 @@ class Tree:
         positions: `[N]`, a node's depth, which is its token's position in every row through it.
         owners: `[N]`, one of the rows through a node.
         paths: a row's nodes from its first token to its last; empty for a row that is not in the tree.
-        fresh: how many of a row's nodes, from its first, belong to rows before it; the others form its segment.
+        inherited: how many of a row's nodes, from its first, belong to rows before it; the others form its segment.
         padded: `(rows, width)` where the nodes are a rectangle of padded rows that share nothing; None in a tree.
     """
 
@@ -35,7 +35,7 @@ class Tree:
     positions: Ints
     owners: Ints
     paths: tuple[Ints, ...]
-    fresh: tuple[int, ...]
+    inherited: tuple[int, ...]
     padded: tuple[int, int] | None = None
 
     def __len__(self) -> int:
@@ -145,7 +145,7 @@ def grow(rows: Sequence[Sequence[int]], marks: Sequence[tuple[int, int | None] |
     order = sorted((i for i, row in enumerate(rows) if len(row)), key=lambda i: sequences[i])
     nothing = np.zeros(0, dtype=np.int64)
     paths = [nothing] * len(rows)
-    fresh = [0] * len(rows)
+    inherited = [0] * len(rows)
     positions: list[Ints] = []
     owners: list[Ints] = []
     ids: list[Sequence[int]] = []
@@ -160,7 +160,7 @@ def grow(rows: Sequence[Sequence[int]], marks: Sequence[tuple[int, int | None] |
             shared -= 1  # the mark is no token
         length = len(rows[i])
         path = np.concatenate([path[:shared], np.arange(count, count + length - shared)])
-        paths[i], fresh[i] = path, shared
+        paths[i], inherited[i] = path, shared
         count += length - shared
         positions.append(np.arange(shared, length))
         owners.append(np.full(length - shared, i))
@@ -171,7 +171,7 @@ def grow(rows: Sequence[Sequence[int]], marks: Sequence[tuple[int, int | None] |
         np.concatenate([nothing, *positions]),
         np.concatenate([nothing, *owners]),
         tuple(paths),
-        tuple(fresh),
+        tuple(inherited),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unmask.models.edits import Edit
-from unmask.models.size import ModelSize
+from unmask.models.size import LOGITS_AT_ONCE, ModelSize
 from unmask.models.tokens import Tokens
 from unmask.models.tree import Path, stages
 
@@ -33,8 +33,8 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A request to a model as it is planned.
+class Planned:
+    """A request to a model, as it is planned.
 
     Attributes:
         tokens: prompt and continuation.
@@ -42,6 +42,7 @@ class Row:
         depth: the deepest layer that is needed; None for the last one and what follows it.
         scored: continuation tokens.
         new: tokens that may be sampled.
+        kept: states that are read of it, over layers and tokens.
         edit: the edit.
         effect: equal for rows whose edits do the same to the same tokens.
         apart: first layer and first token that the edit touches; None where it touches nothing.
@@ -52,18 +53,18 @@ class Row:
     depth: int | None
     scored: int
     new: int
+    kept: int
     edit: Edit | None
     effect: object
     apart: tuple[int, int] | None
 
 
-def row_costs(rows: Sequence[Row], size: ModelSize, bytes_each: int = 4) -> Cost:
+def row_costs(rows: Sequence[Planned], size: ModelSize) -> Cost:
     """Of one batch: each distinct token at each depth, what is unembedded, and tokens sampled to their limit.
 
     Args:
         rows: the batch.
         size: of the model.
-        bytes_each: of a number in the model's dtype.
     """
     effects: dict[object, int] = {}
     asked: list[Path] = []
@@ -78,6 +79,10 @@ def row_costs(rows: Sequence[Row], size: ModelSize, bytes_each: int = 4) -> Cost
     unembedded = sum(row.scored for row in rows) + sum(row.new for row in rows)
     sampled = sum(row.new for row in rows)
     widest = max(len(stage.tree) for stage in made)
-    cached = sum(len(row.ids) + row.new for row in rows if row.new)
-    held = widest * size.activations + cached * size.cached
-    return Cost(body + sampled + unembedded * size.unembedding, int(held * bytes_each))
+    answers = [len(row.ids) + row.new for row in rows if row.new]
+    cached = len(answers) * max(answers, default=0)  # every row's cache is as wide as the widest
+    held = size.number * (widest * size.activations + cached * size.keys)
+    # States that are read, and their copy row by row; logits, and their copy in fp32.
+    logits = min(max(len(answers), sum(row.scored for row in rows)) * size.vocabulary, LOGITS_AT_ONCE)
+    held += 4 * 2 * (sum(row.kept for row in rows) * size.width + logits)
+    return Cost(body + sampled + unembedded * size.unembedding, held)

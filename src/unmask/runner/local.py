@@ -6,16 +6,18 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import psutil
 import torch
 
 from unmask.models.errors import ModelError, NotFinite
 from unmask.models.judges import Judge
+from unmask.models.memory import TO_FIT, memory_ran_out
 from unmask.models.model import Model
 from unmask.models.size import ModelSize
 from unmask.models.tokens import Tokens
@@ -33,9 +35,16 @@ from unmask.runner.serve import edit_of, serve
 from unmask.runner.stopping import signals_wait
 from unmask.runner.store import RECORD_VERSION, DamagedRecord, Record, RecordStore, Result, Row
 
+if TYPE_CHECKING:
+    from unmask.forecasting import Forecast
+
 
 class Progress(Protocol):
     """Watches rounds of work; tokens are the unit, since those of one kind of work predict its time."""
+
+    def expect(self, forecast: Callable[[], Forecast]) -> None:
+        """An audit begins; what it will ask takes a moment to say, and need not be asked for."""
+        ...
 
     def begin(self, tokens: Mapping[str, float], done: Mapping[str, float]) -> None:
         """A round begins: its tokens by kind of work, and how many of them are on disk."""
@@ -90,6 +99,7 @@ class LocalRunner:
         served: tokens served and the seconds that they took, by kind of work.
         damaged: files of records that were not as they were written, from the run's folder on; their batches are
             asked again.
+        recalled: how many batches were on disk before they were asked.
         plainly: by engine, why (some of) its rows were run in full, padded, with nothing shared.
     """
 
@@ -102,6 +112,7 @@ class LocalRunner:
     served: dict[str, tuple[float, float]] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     plainly: dict[str, str] = field(default_factory=dict)
+    recalled: int = 0
     _loaded: dict[str, Model | Judge] = field(default_factory=dict)
     _planned: dict[str, Batch] = field(default_factory=dict)  # by key
     _held_in: dict[str, str] = field(default_factory=dict)  # row: key of the batch that answers it
@@ -153,17 +164,18 @@ class LocalRunner:
             else:
                 rows |= record.rows
                 done += [key] if key in new else []
+        self.recalled += len(done)
         if self.progress:
             self.progress.begin(self._tokens_by_kind([*done, *pending]), self._tokens_by_kind(done))
         with signals_wait() as stop_if_asked:
             for key in sorted(pending, key=lambda key: identities[self._planned[key].engine]):
                 batch = self._planned[key]
-                engine = self._engine(batch.engine)
+                self._load(batch.engine)
                 stop_if_asked()
                 begun = time.monotonic()
-                answers = self._run(engine, key)
+                answers = self._run(key)
                 seconds = time.monotonic() - begun
-                rows |= self._keep(engine, key, answers).rows
+                rows |= self._keep(key, answers).rows
                 kind = work_kind(batch.requests[0])
                 tokens, so_far = self.served.get(kind, (0.0, 0.0))
                 self.served[kind] = tokens + batch.tokens, so_far + seconds
@@ -220,18 +232,20 @@ class LocalRunner:
                 self.damaged.append(name)
             return None
 
-    def _keep(self, engine: Model | Judge, key: str, answers: Sequence[Result]) -> Record:
+    def _keep(self, key: str, answers: Sequence[Result]) -> Record:
         """Write what a batch was answered; where its record lies in the run."""
         batch = self._planned[key]
-        plainly = ""
+        engine, plainly = self._engine(batch), ""
         if isinstance(engine, Model):
             plainly = engine.sharing.refuses([self._longest(request) for request in batch.requests])
         if plainly:
             self.plainly[batch.engine] = plainly
+        record = self.store.write(key, batch.keys, answers, self._split.get(key), plainly)
         shared = self.engines[batch.engine].shared
         if shared is not None:
-            RecordStore(shared).write(key, batch.keys, answers, self._split.get(key))
-        return self.store.write(key, batch.keys, answers, self._split.get(key), plainly)
+            with suppress(OSError):  # it spares later audits work, and this one goes on without it
+                RecordStore(shared).write(key, batch.keys, answers, self._split.get(key))
+        return record
 
     def _longest(self, request: Request) -> int:
         """Tokens of a row at the end."""
@@ -243,15 +257,21 @@ class LocalRunner:
         assert tokenize is not None  # only a judge has none
         return tokenize(request)
 
-    def _engine(self, name: str) -> Model | Judge:
+    def _load(self, name: str) -> None:
+        """See that what stands behind an engine name is in memory."""
         identity = self.engines[name].identity
         if identity not in self._loaded:
             self._make_room()
             self._loaded[identity] = self.engines[name].load()
-        return self._loaded[identity]
+
+    def _engine(self, batch: Batch) -> Model | Judge:
+        return self._loaded[self.engines[batch.engine].identity]
 
     def _make_room(self) -> None:
-        """Drop models already loaded, unless as much again as they take is free (on a GPU: always drop)."""
+        """Drop models already loaded, unless as much again as they take is free (on a GPU: always drop).
+
+        No caller may hold one meanwhile: two do not fit where one does.
+        """
         used = psutil.Process().memory_info().rss
         if torch.cuda.is_available() or psutil.virtual_memory().available < 2 * used:
             self._loaded.clear()
@@ -259,10 +279,10 @@ class LocalRunner:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def _run(self, engine: Model | Judge, key: str) -> list[Result]:
+    def _run(self, key: str) -> list[Result]:
         batch = self._planned[key]
         begun = time.monotonic()
-        answers = self._in_halves(engine, key, batch.requests, batch.tokens)
+        answers = self._in_halves(self._engine(batch), key, batch.requests, batch.tokens)
         kind = _kind(batch)
         self.seconds[kind] = self.seconds.get(kind, 0.0) + time.monotonic() - begun
         return answers
@@ -279,13 +299,13 @@ class LocalRunner:
             try:
                 return serve(engine, requests)
             except (RuntimeError, MemoryError, NotFinite) as error:
-                short = _memory_ran_out(error)
+                short = memory_ran_out(error)
                 if not short and not (isinstance(error, NotFinite) and any(map(edit_of, requests))):
                     raise
                 if len(requests) == 1 and short:
                     raise ModelError(
-                        f"{engine.name} has no memory left for a single row ({tokens:,} tokens); "
-                        "use --dtype bfloat16, a smaller model or a larger device. What is done is kept."
+                        f"{engine.name} has no memory left for a single row ({tokens:,} tokens); {TO_FIT}. "
+                        "What is done is kept."
                     ) from error
                 if len(requests) == 1:
                     # What the model cannot do without the edit either is no fault of the edit: it is raised here.
@@ -310,11 +330,3 @@ class LocalRunner:
 def _kind(batch: Batch) -> str:
     """What batches of like need of memory share: the engine and the kind of work."""
     return f"{batch.engine}: {work_kind(batch.requests[0])}"
-
-
-def _memory_ran_out(error: Exception) -> bool:
-    """Torch has an error of its own on CUDA only; elsewhere the words tell."""
-    words = ("DefaultCPUAllocator", "not enough memory", "out of memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        word in str(error) for word in words
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class Known:
 
     Attributes:
         a_token: seconds a token by kind of request.
-        beside: by profile, the seconds of a run in which no request was served: loading, statistics, the report.
+        beside: by what was audited, the seconds in which no request was served: loading, statistics, the report.
     """
 
     a_token: Mapping[str, float]
@@ -102,23 +103,25 @@ def recall_pace(engine: Mapping[str, object]) -> Known | None:
 def keep_pace(
     engine: Mapping[str, object],
     served: Mapping[str, tuple[float, float]],
-    profile: str,
-    beside: float,
+    what: str,
+    beside: float | None,
 ) -> None:
-    """Keep what a run took for the next one's estimate.
+    """Keep what a run took for the next one's estimate, where there is room for it.
 
     Args:
         engine: as for `recall_pace`.
         served: tokens that were served by kind of work, and the seconds that they took.
-        profile: the run's.
-        beside: seconds in which no request was served.
+        what: the sample sizes, measurements and domains that were audited, in words.
+        beside: seconds in which no request was served; None where they say nothing of a whole run.
     """
     known = recall_pace(engine) or Known({}, {})
     seen = {kind: seconds / tokens for kind, (tokens, seconds) in served.items() if seconds >= _LEAST_SECONDS}
-    held = {"a_token": {**known.a_token, **seen}, "beside": {**known.beside, profile: beside}}
-    path = _path(engine)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(held))
+    aside = {} if beside is None else {what: beside}
+    held = {"a_token": {**known.a_token, **seen}, "beside": {**known.beside, **aside}}
+    with suppress(OSError):  # the audit is done, and the next one can guess
+        path = _path(engine)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(held))
 
 
 def guess_pace(blocks: Mapping[str, int], width: int, dtype: str, device: str) -> dict[str, float]:

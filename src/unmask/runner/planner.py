@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from unmask.models.edits import edit_record, parting, same_effect
 from unmask.models.size import ModelSize
 from unmask.models.tokens import Tokens
-from unmask.runner.cost import NO_SIZE, Cost, Row, row_costs
+from unmask.runner.cost import NO_SIZE, Cost, Planned, row_costs
 from unmask.runner.requests import (
     Classify,
     Generate,
@@ -121,30 +121,34 @@ def plan(
             for part, cost in _judged(keys, distinct, budget):
                 batches.append(Batch(engine, tuple(distinct[key] for key in part), part, cost))
             continue
-        rows = {key: _row(distinct[key], tokenize(distinct[key])) for key in keys}
         size = (sizes or {}).get(engine) or NO_SIZE
-        for part in _packed(rows, budget, 4 * size.cached):
+        rows = {key: _row(distinct[key], tokenize(distinct[key]), size.layers) for key in keys}
+        for part in _packed(rows, budget, size.number * size.keys):
             cost = row_costs([rows[key] for key in part], size)
             batches.append(Batch(engine, tuple(distinct[key] for key in part), part, cost))
     return batches
 
 
-def _row(request: Request, tokens: Tokens) -> Row:
+def _row(request: Request, tokens: Tokens, n_layers: int) -> Planned:
     assert not isinstance(request, Classify)
     depth = (
         max(request.layers, default=0) if isinstance(request, Read) and request.layers is not None else None
     )
     scored = len(tokens) - tokens.start if isinstance(request, Score) else 0
     new = request.sampling.max_new_tokens if isinstance(request, Generate) else 0
+    kept = 0
+    if isinstance(request, Read):
+        layers = n_layers + 1 if request.layers is None else len(request.layers)
+        kept = layers * (len(tokens) if request.pick == "each" else 1)
     ids = tokens.ids[:-1] if scored else tokens.ids  # a row's last token is scored, but nothing follows it
     apart = parting(request.edit, tokens.start, len(ids))
     effect = None
     if request.edit is not None and apart is not None:
         effect = same_effect(request.edit, tokens.start)
-    return Row(tokens, ids, depth, scored, new, request.edit, effect, apart)
+    return Planned(tokens, ids, depth, scored, new, kept, request.edit, effect, apart)
 
 
-def _packed(rows: Mapping[str, Row], budget: Budget, cached: int) -> Iterator[tuple[str, ...]]:
+def _packed(rows: Mapping[str, Planned], budget: Budget, cached: int) -> Iterator[tuple[str, ...]]:
     """Rows in an order in which those that share most are neighbours, cut where the budget is reached.
 
     Args:
@@ -174,13 +178,13 @@ def _packed(rows: Mapping[str, Row], budget: Budget, cached: int) -> Iterator[tu
         yield tuple(part)
 
 
-def _order(row: Row) -> tuple[object, ...]:
+def _order(row: Planned) -> tuple[object, ...]:
     """Prompts that begin alike side by side; under each of them rows of one edit."""
     edit = "" if row.edit is None else json.dumps(edit_record(row.edit), sort_keys=True)
     return row.tokens.ids[: row.tokens.start], edit, row.ids
 
 
-def _add(tree: dict[tuple[int, object], int], row: Row) -> int:
+def _add(tree: dict[tuple[int, object], int], row: Planned) -> int:
     """Add a row to a prefix tree of tokens and of marks where edits begin -> how many nodes it has."""
     node = 0
     for position, token in enumerate(row.ids):

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from unmask.auditing import Run, audit, open_pair
+from unmask.auditing import Run, audit
 from unmask.domains import load_domain
 from unmask.lab.demo.texts import LEADS
 from unmask.models.references import Reference, parse_reference
 from unmask.models.tokens import Sampling
+from unmask.opening import open_pair
 from unmask.runner.local import LocalRunner
 from unmask.runner.requests import Generate, Score, Side
 from unmask.runner.store import RecordStore
@@ -171,8 +172,8 @@ def off_topic_answers(name: str, out: Path, adapters: Path | None = None, seed: 
     """
     questions = [one.question for one in load_domain("partisan").offtopic]
     pair = Pair("demo:smollm2", demo_reference(name, adapters))
-    engines, frame, *_ = open_pair(pair, Settings(), {})
-    runner = LocalRunner(engines, RecordStore(out / "records"))
+    opened = open_pair(pair, Settings(), {})
+    frame, runner = opened.frame, LocalRunner(opened.engines, RecordStore(out / "records"))
     prompts = [frame.ask(question) for question in questions]
     sampling = Sampling(max_new_tokens=48, temperature=0.8, top_p=0.95, stop=frame.stop)
 
