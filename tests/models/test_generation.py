@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import TopPLogitsWarper
 
-from models.test_editing import by_hand
-from models.tiny import TEXTS, tiny_net, tiny_tokenizer
-from unmask.models import Add, Edit, Frame, ModelError, Sampling, Tokens, Vector
+from models.test_sharing import CANNOT, plainly, tiny
+from models.tiny import ARCHITECTURES, TEXTS, tiny_net, tiny_tokenizer
+from unmask.models import Add, Edit, Frame, Generated, ModelError, ProjectOut, Sampling, Tokens, Vector
 from unmask.models.model import Model
 from unmask.models.sampling import pick
 
@@ -28,12 +28,21 @@ def llama() -> Model:
     return Model(tiny_net("llama"), tiny_tokenizer(), "llama", "llama")
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3", "mistral", "mixtral", "bloom", "opt"])
-def test_greedy_in_a_batch_is_plain_greedy(kind: str) -> None:
-    model = Model(tiny_net(kind), tiny_tokenizer(), kind, kind)
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_greedy_in_a_batch_is_transformers_own_greedy_alone(kind: str) -> None:
+    model = tiny(kind)
     rows = rows_of(model)
-    answers = model.generate(rows, [0] * len(rows), GREEDY)
-    for row, answer in zip(rows, answers, strict=True):
+    steered: list[Edit | None] = [
+        Add((2,), V, 3.0),
+        Add((1,), V, -4.0, "generated"),
+        Add((0, 2), V, 4.0, positions=(2, len(rows[0]), len(rows[0]) + 3)),
+        ProjectOut((1, 2), (V,)),
+    ]
+    batch = [*rows, *[rows[0]] * len(steered)]
+    assert bool(model.sharing.refuses([max(map(len, batch)) + 12])) == (kind in CANNOT)
+    answers = model.generate(batch * 2, range(20), GREEDY, [*[None] * len(rows), *steered] * 2)
+    assert answers[:10] == answers[10:]
+    for row, answer in zip(rows, answers[:6], strict=True):
         ids = torch.tensor([row.ids])
         plain = model.net.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False
@@ -42,7 +51,21 @@ def test_greedy_in_a_batch_is_plain_greedy(kind: str) -> None:
         end = new.index(2) if 2 in new else None
         assert answer.ids == tuple(new[:end])
         assert answer.finished == (end is not None)
-        assert answer.text == model.tokenizer.decode(new[:end])
+        assert answer.text == model.tokenizer.decode(new[:end], skip_special_tokens=True)
+    assert answers[0] not in answers[6:10]
+    assert_greedy_under_hooks(model, [rows[0]] * 4, answers[6:10], steered)
+
+
+def assert_greedy_under_hooks(
+    model: Model, rows: Sequence[Tokens], answers: Sequence[Generated], edits: Sequence[Edit | None]
+) -> None:
+    """Each token of an answer, its end among them, is the likeliest in a plain run over all tokens before it."""
+    for row, answer, edit in zip(rows, answers, edits, strict=True):
+        _, log_probs = plainly(model, Tokens((*row.ids, *answer.ids), (0, 0), len(row)), edit)
+        likeliest = log_probs[len(row) - 1 :].argmax(dim=-1).tolist()
+        expected = [*answer.ids, *([2] if answer.finished else [])]
+        assert likeliest[: len(expected)] == expected
+        assert answer.finished or len(expected) == GREEDY.max_new_tokens
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt_neox", "gemma2"])
@@ -72,7 +95,7 @@ def test_the_nucleus_is_transformers_own() -> None:
     grid = (torch.arange(5_000) + 0.5) / 5_000
     for top_p in (0.01, 0.3, 0.9, 0.999):
         logits = 2 * torch.randn(30)
-        kept = TopPLogitsWarper(top_p)(None, logits[None])[0]
+        kept = TopPLogitsWarper(top_p)(torch.LongTensor(), logits[None])[0]
         chosen = pick(logits.expand(len(grid), -1), grid, 1.0, top_p)
         torch.testing.assert_close(
             chosen.bincount(minlength=30) / len(grid), kept.softmax(-1), atol=2e-3, rtol=0
@@ -94,56 +117,24 @@ def test_steering_generated_tokens_only(llama: Model) -> None:
     answers = llama.generate(rows, [0] * len(rows), GREEDY, edits)
     assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in llama.net.modules()] == hooks
     assert [a.ids[:1] for a in answers] == [a.ids[:1] for a in llama.generate(rows, [0] * len(rows), GREEDY)]
-    _assert_greedy_by_hand(
-        llama, rows, answers, [dose * V.values for dose in (3, 1, -3, 2, 0.5, 4)], [_new(row) for row in rows]
-    )
+    assert_greedy_under_hooks(llama, rows, answers, edits)
 
 
 def test_steering_everything_but_the_first_token(llama: Model) -> None:
     rows = rows_of(llama)
     edits: list[Edit | None] = [Add((2,), V, 3.0), None, *[Add((2,), V, -2.0)] * 4]
     answers = llama.generate(rows, [0] * len(rows), GREEDY, edits)
-    deltas = [3 * V.values, 0 * V.values, *[-2 * V.values] * 4]
-    _assert_greedy_by_hand(llama, rows, answers, deltas, [range(1, 128)] * 6)
+    assert_greedy_under_hooks(llama, rows, answers, edits)
 
 
 def test_steering_named_positions_through_padding_and_cache(llama: Model) -> None:
     rows = rows_of(llama)
-    named = [(2, len(row) - 1, len(row) + 1, len(row) + 4) for row in rows]
-    edits: list[Edit | None] = [Add((2,), V, 4.0, positions=some) for some in named]
+    edits: list[Edit | None] = [
+        Add((2,), V, 4.0, positions=(2, len(row) - 1, len(row) + 1, len(row) + 4)) for row in rows
+    ]
     answers = llama.generate(rows, [0] * len(rows), GREEDY, edits)
     assert answers != llama.generate(rows, [0] * len(rows), GREEDY)
-    _assert_greedy_by_hand(llama, rows, answers, [4 * V.values] * 6, named)
-
-
-def _new(row: Tokens) -> range:
-    return range(len(row), 128)
-
-
-def _assert_greedy_by_hand(
-    model: Model, rows: list[Tokens], answers, deltas, positions: Sequence[Sequence[int]]
-) -> None:
-    """Every generated token is the likeliest one in a run block by block over all tokens before it."""
-    steered = False
-    for row, answer, delta, touched in zip(rows, answers, deltas, positions, strict=True):
-        for n, token in enumerate(answer.ids):
-            whole = Tokens((*row.ids, *answer.ids[:n]), (0, 0), len(row) + n)
-            here = [t for t in touched if t < len(whole)]
-
-            def change(
-                states: torch.Tensor, here: list[int] = here, delta: np.ndarray = delta
-            ) -> torch.Tensor:
-                states[here] += torch.from_numpy(delta)
-                return states
-
-            states, _ = by_hand(model, whole, (2,), change)
-            with torch.inference_mode():
-                best = model.anatomy.unembed(
-                    model.anatomy.final_norm(torch.from_numpy(states[-1][-1]))
-                ).argmax()
-            assert int(best) == token
-            steered = steered or n > 0
-    assert steered
+    assert_greedy_under_hooks(llama, rows, answers, edits)
 
 
 def test_answers_end_at_stop_strings(llama: Model) -> None:

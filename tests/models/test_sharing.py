@@ -1,8 +1,10 @@
-"""Whatever rows of a batch share, each comes out as if it had been run alone and plainly, on every architecture."""
+"""Whatever rows of a batch share, each comes out as if run alone and plainly, and nothing shared is computed twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,7 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.tiny import ARCHITECTURES, TEXTS, relative, tiny_net, tiny_tokenizer
-from unmask.models import Add, Clamp, Edit, Erase, Frame, Patch, ProjectOut, Sampling, Tokens, Vector
+from unmask.models import (
+    Add,
+    Clamp,
+    Edit,
+    Erase,
+    Frame,
+    Patch,
+    ProjectOut,
+    Sampling,
+    Tokens,
+    Vector,
+    attention,
+    forward,
+    looking,
+)
 from unmask.models.looking import SCORING, Reading, Scoring
 from unmask.models.model import Model
 from unmask.models.taps import hooked, on_layer
@@ -23,11 +39,14 @@ RNG = np.random.default_rng(3)
 V, W = (Vector(key, RNG.normal(size=32).astype(np.float32)) for key in "vw")
 SMALL = Vector("small", 0.1 * V.values)
 CANNOT = {"bloom", "falcon"}
+BINDING: dict[str, dict[str, Any]] = {
+    "gemma2": {"attn_logit_softcapping": 1.0}
+}  # 50 would change no score here
 
 
 @cache
 def tiny(kind: str) -> Model:
-    return Model(tiny_net(kind), tiny_tokenizer(), kind, kind)
+    return Model(tiny_net(kind, **BINDING.get(kind, {})), tiny_tokenizer(), kind, kind)
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -65,7 +84,27 @@ rows = st.tuples(prefixes, questions, ends, edits, wants)
 @settings(max_examples=12, deadline=None)
 @given(st.lists(rows, min_size=1, max_size=10))
 def test_any_mix_of_reads_scores_and_edits_is_each_row_alone(kind: str, asked: list[Any]) -> None:
+    assert_each_is_alone(tiny(kind), asked)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@settings(max_examples=8, deadline=None)
+@given(st.lists(rows, min_size=6, max_size=10), st.sampled_from([64, 2**21]))
+def test_so_it_is_where_a_batch_is_large_enough_to_be_cut(kind: str, asked: list[Any], large: int) -> None:
     model = tiny(kind)
+    with pytest.MonkeyPatch.context() as patch:
+        for module, limit, value in (
+            (attention, "_ROWS", 2),
+            (attention, "_SMALL", 0),
+            (attention, "_LARGE", large),
+            (forward, "_SMALL", 16),
+            (looking, "_PADDED_TOKENS", 64),
+        ):
+            patch.setattr(module, limit, value)
+        assert_each_is_alone(model, asked)
+
+
+def assert_each_is_alone(model: Model, asked: list[Any]) -> None:
     batch = [model.tokenize(Frame.plain(prefix + question), end) for prefix, question, end, _, _ in asked]
     given_ = [edit for *_, edit, _ in asked]
     chosen: list[Reading | Scoring] = [want for *_, want in asked]
@@ -79,9 +118,20 @@ def test_any_mix_of_reads_scores_and_edits_is_each_row_alone(kind: str, asked: l
             assert relative(array, expected) < 1e-5
 
 
-@torch.inference_mode()
 def alone(model: Model, row: Tokens, want: Reading | Scoring, edit: Edit | None) -> np.ndarray:
-    """One plain forward of the transformers model over one row, the edit written out in a hook of its own."""
+    """What is wanted of a row, from one plain forward."""
+    states, log_probs = plainly(model, row, edit)
+    if isinstance(want, Scoring):
+        scores = [float(log_probs[t - 1, row.ids[t]]) for t in range(row.start, len(row))]
+        return np.array(scores, dtype=np.float32)
+    read = torch.stack([states[layer] for layer in want.layers], dim=1).numpy()
+    start, end = row.content
+    return {"each": read, "last": read[-1], "mean": read[start:end].mean(axis=0)}[want.pick]
+
+
+@torch.inference_mode()
+def plainly(model: Model, row: Tokens, edit: Edit | None) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
+    """States of every layer and log-probabilities from a forward of the transformers model, an edit written out."""
     states: dict[int, torch.Tensor] = {}
 
     def visit(layer: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -99,13 +149,7 @@ def alone(model: Model, row: Tokens, want: Reading | Scoring, edit: Edit | None)
     handles = [on_layer(model.anatomy.blocks, layer, visit(layer)) for layer in range(model.n_layers + 1)]
     with hooked(handles):
         out = model.net(input_ids=torch.tensor([row.ids]), use_cache=False)
-    if isinstance(want, Scoring):
-        log_probs = out.logits[0].log_softmax(dim=-1)
-        scores = [float(log_probs[t - 1, row.ids[t]]) for t in range(row.start, len(row))]
-        return np.array(scores, dtype=np.float32)
-    read = torch.stack([states[layer] for layer in want.layers], dim=1).numpy()
-    start, end = row.content
-    return {"each": read, "last": read[-1], "mean": read[start:end].mean(axis=0)}[want.pick]
+    return states, out.logits[0].log_softmax(dim=-1)
 
 
 def touches(edit: Edit, row: Tokens, t: int) -> bool:
@@ -131,22 +175,97 @@ def changed(edit: Edit, h: torch.Tensor, t: int) -> torch.Tensor:
             return h + (value - h @ unit) * unit
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_greedy_text_is_the_same_whatever_the_batch(kind: str) -> None:
-    model = tiny(kind)
-    words = [TEXTS[0], TEXTS[0] + " " + TEXTS[1], "Hi", TEXTS[0], TEXTS[4]]
-    batch = [model.tokenize(Frame.plain(text)) for text in words]
-    steer: list[Edit | None] = [
-        None,
-        Add((2,), V, 2.0),
-        None,
-        Add((1,), W, -3.0, "generated"),
-        ProjectOut((2,), (V,)),
+@dataclass(frozen=True)
+class Seen:
+    """Tokens that each block computed and rows that the head unembedded, a number a pass."""
+
+    blocks: list[list[int]]
+    head: list[int]
+
+
+@contextmanager
+def counting(model: Model) -> Generator[Seen]:
+    """Counts where a Llama computes: a block that is skipped is called as well, but not its MLP."""
+    seen = Seen([[] for _ in model.anatomy.blocks], [])
+
+    def count(passes: list[int]) -> Callable[[Any, tuple[Any, ...]], None]:
+        return lambda _, args: passes.append(args[0].shape[:-1].numel())
+
+    inner: Any = model.anatomy.blocks
+    handles = [
+        block.mlp.register_forward_pre_hook(count(passes))
+        for block, passes in zip(inner, seen.blocks, strict=True)
     ]
-    greedy = Sampling(14, temperature=0.0)
-    together = model.generate(batch * 4, range(20), greedy, steer * 4)
-    for row, edit, *answers in zip(batch, steer, *(together[i : i + 5] for i in (0, 5, 10, 15)), strict=True):
-        assert all(answer == model.generate([row], [0], greedy, [edit])[0] for answer in answers)
+    with hooked([*handles, model.anatomy.head.register_forward_pre_hook(count(seen.head))]):
+        yield seen
+
+
+def up(count: int, step: int) -> int:
+    return -(-count // step) * step
+
+
+def tokens_run(count: int) -> int:
+    """With spare ones, for the sake of few shapes."""
+    return up(count, 8 if count <= 512 else 64)
+
+
+def beginnings(rows: Sequence[tuple[int, ...]], first: int = 1) -> set[tuple[int, ...]]:
+    return {row[:t] for row in rows for t in range(first, len(row) + 1)}
+
+
+@pytest.mark.parametrize(("personas", "large"), [(4, False), (20, True)])
+def test_a_grid_of_personas_runs_each_prefix_once_and_unembeds_what_is_scored(
+    personas: int, large: bool
+) -> None:
+    model = tiny("llama")
+    rows = [
+        model.tokenize(Frame.plain(f"You are farmer {who} of this river. {question}"), end)
+        for who in range(personas)
+        for question in (TEXTS[0], "What now?")
+        for end in (" yes", " no", " it depends on you", " it depends on the weather")
+    ]
+    followed = [row.ids[:-1] for row in rows]
+    run = len(beginnings(followed))
+    scored = len({prefix for row in rows for prefix in beginnings([row.ids[:-1]], row.start)})
+    assert (run > 512) == large
+    assert 3 * tokens_run(run) < sum(map(len, followed))
+    with counting(model) as seen:
+        model.score(rows)
+    assert seen == Seen([[tokens_run(run)]] * 3, [up(scored, 32)])
+    assert 2 * seen.head[0] < run
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+@pytest.mark.parametrize(
+    ("place", "first"),
+    [({"skip_first": False}, 0), ({}, 1), ({"where": "generated"}, 30), ({"positions": (38,)}, 38)],
+    ids=["every token", "all but the first", "the answer", "the last"],
+)
+def test_doses_share_what_lies_below_and_before_the_edit(
+    layer: int, place: dict[str, Any], first: int
+) -> None:
+    model = tiny("llama")
+    row = Tokens(tuple(range(100, 140)), (1, 30), start=30)
+    run = len(row) - 1  # nothing follows the last token
+    doses = [Add((layer,), V, float(dose), **place) for dose in range(-5, 6)]
+    with counting(model) as seen:
+        model.score([row] * 11, doses)
+    above = first + 11 * (run - first)
+    scored = sum(1 if t < first else 11 for t in range(row.start - 1, run))
+    assert seen.blocks == [[tokens_run(run)]] * layer + [[tokens_run(above)]] * (3 - layer)
+    assert seen.head == [up(scored, 32)]
+
+
+@pytest.mark.parametrize("depths", [(0, 0), (2, 2), (0, 2), (3, 1)])
+def test_a_block_runs_for_rows_that_are_read_past_it(depths: tuple[int, int]) -> None:
+    model = tiny("llama")
+    rows = [model.tokenize(Frame.plain(TEXTS[0] + more)) for more in (" " + TEXTS[1], "")]
+    with counting(model) as seen:
+        model.look(rows, [Reading((depth,), "mean") for depth in depths])
+    for block, passes in enumerate(seen.blocks):
+        going = [row.ids for row, depth in zip(rows, depths, strict=True) if depth > block]
+        assert passes == ([tokens_run(len(beginnings(going)))] if going else [])
+    assert seen.head == []
 
 
 def test_finished_rows_leave_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:

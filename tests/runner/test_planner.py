@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from unmask.models import Add, Clamp, Frame, Patch, ProjectOut, Sampling, Vector
 from unmask.models.size import ModelSize
 from unmask.models.tokens import Tokens
-from unmask.runner.planner import Budget, plan
+from unmask.runner.planner import Batch, Budget, plan
 from unmask.runner.requests import (
     SIDES,
     Classify,
@@ -34,10 +35,14 @@ edits = st.one_of(
     st.builds(Add, st.sampled_from([(1,), (2,)]), st.sampled_from(VECTORS), st.sampled_from([-1.0, 2.0])),
     st.builds(ProjectOut, st.just((1,)), st.tuples(st.sampled_from(VECTORS))),
     st.builds(Clamp, st.just((1,)), st.sampled_from(VECTORS), st.sampled_from([0.0, 1.0])),
-    st.builds(Patch, st.just((1,)), st.sampled_from(VECTORS), st.just((0.5,)), st.sampled_from(["p", "q"])),
+    st.builds(
+        Patch, st.just((1,)), st.sampled_from(VECTORS), st.just((0.5, 0.5)), st.sampled_from(["p", "q"])
+    ),
 )
 prompts = WORDS.map(Frame.plain)
 samplings = st.sampled_from([Sampling(4), Sampling(9, 0.5)])
+generates = st.builds(Generate, sides, prompts, st.integers(0, 3), samplings, edits)
+judged = st.builds(Classify, st.sampled_from(["partisan", "other"]), WORDS, WORDS)
 requests = st.one_of(
     st.builds(
         Read,
@@ -48,10 +53,14 @@ requests = st.one_of(
         edits,
     ),
     st.builds(Score, sides, prompts, WORDS, edits),
-    st.builds(Generate, sides, prompts, st.integers(0, 3), samplings, edits),
-    st.builds(Classify, st.sampled_from(["partisan", "other"]), WORDS, WORDS),
+    generates,
+    judged,
 )
-budgets = st.builds(Budget, st.integers(1, 200), st.integers(1, 8), st.integers(1, 8), st.integers(1, 400))
+rounds = st.one_of(
+    st.lists(requests, max_size=24),
+    *(st.lists(kind, min_size=8, max_size=16) for kind in (generates, judged)),
+)
+budgets = st.builds(Budget, st.integers(1, 200), st.integers(1, 8), st.integers(1, 4), st.integers(1, 1600))
 weights = st.sampled_from(["A", "B"])
 identities = st.tuples(weights, weights, weights).map(
     lambda names: {
@@ -71,25 +80,37 @@ def tokens(request: Request) -> Tokens:
     return Tokens(ids, (0, len(words)), len(words))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(requests, max_size=24), budgets, identities, st.randoms())
+SIZE = ModelSize(layers=10, width=4, parameters=0, multiplied=100, keys=1)
+CACHED = 4  # bytes a token: one number in fp32
+
+
+@settings(max_examples=100, deadline=None)
+@given(rounds, budgets, identities, st.randoms())
 def test_a_plan_is_a_pure_function_of_the_set_of_requests(
-    asked: list[Request], budget: Budget, who: dict[str, str], random: object
+    asked: list[Request], budget: Budget, who: dict[str, str], random: Random
 ) -> None:
-    batches = plan(asked, who, tokens, budget)
+    sizes: dict[str, ModelSize] = dict.fromkeys(SIDES, SIZE)
+    batches = plan(asked, who, tokens, budget, sizes)
     again = [*asked, *asked[::2]]
-    random.shuffle(again)  # type: ignore[attr-defined]
-    assert plan(again, who, tokens, budget) == batches
+    random.shuffle(again)
+    assert plan(again, who, tokens, budget, sizes) == batches
 
     rows = [key for batch in batches for key in batch.keys]
     assert sorted(rows) == sorted({request_key(request, who) for request in asked})
     for batch in batches:
-        assert len(batch.requests) <= max(budget.rows, budget.answers)
         assert len({batch_shape(request) for request in batch.requests}) == 1
         assert {who[engine_name(request)] for request in batch.requests} == {who[batch.engine]}
         assert batch.keys == tuple(request_key(request, who) for request in batch.requests)
-        if isinstance(batch.requests[0], Classify) or len(batch.requests) == 1:
+        count, first = len(batch.requests), batch.requests[0]
+        assert count <= (budget.answers if isinstance(first, Generate) else budget.rows)
+        if count == 1:
             continue
+        if isinstance(first, Classify):
+            assert batch.cost.tokens <= budget.tokens
+            continue
+        if isinstance(first, Generate):
+            widest = max(len(tokens(request)) for request in batch.requests) + first.sampling.max_new_tokens
+            assert count * widest * CACHED <= budget.cache
         # A token is another one wherever what came before it differs, or which edit it has been under.
         run = [run_of(request) for request in batch.requests]
         ids = [row for row, _ in run]
@@ -97,7 +118,7 @@ def test_a_plan_is_a_pure_function_of_the_set_of_requests(
         stem = next(
             (t for t, tokens in enumerate(zip(*ids, strict=False)) if len({*tokens}) > 1), min(map(len, ids))
         )
-        assert len(distinct) <= max(budget.tokens, 4 * stem) + len(run)
+        assert len(distinct) <= max(budget.tokens, 4 * stem)
 
 
 def run_of(request: Request) -> tuple[tuple[int, ...], object]:
@@ -117,9 +138,6 @@ def test_rows_that_begin_alike_are_paid_for_once() -> None:
     distinct = {run_of(request)[0][: t + 1] for request in work for t in range(len(run_of(request)[0]))}
     (batch,) = plan(work, {"base": "w"}, tokens, Budget())
     assert batch.cost.tokens == len(distinct) < apart / 2
-
-
-SIZE = ModelSize(layers=10, width=4, parameters=0, multiplied=100, keys=1)
 
 
 def test_doses_share_all_that_lies_below_the_edit() -> None:
@@ -149,22 +167,21 @@ def test_a_shallow_read_is_paid_to_its_depth() -> None:
     assert batch.cost.tokens == pytest.approx(5 + 2 * 0.3)
 
 
-def test_what_is_sampled_together_fits_the_cache() -> None:
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        (90, [[30, 30, 30], [30, 15, 15], [15] * 5, [15] * 3]),
+        (89, [[30, 30], [30, 30], [15] * 5, [15] * 5]),
+    ],
+)
+def test_what_is_sampled_together_fits_the_cache(held: int, expected: list[list[int]]) -> None:
+    sampling = Sampling(10)
     work: list[Request] = [
-        Generate("base", Frame.plain("?" * length), seed, Sampling(10))
-        for length in (5, 20)
-        for seed in range(6)
+        *(Generate("base", Frame.plain("!" * 20), seed, sampling) for seed in range(4)),
+        *(Generate("base", Frame.plain("?" * 5), seed, sampling) for seed in range(10)),
     ]
-    batches = plan(work, {"base": "w"}, tokens, Budget(answers=5, cache=4 * 100), {"base": SIZE})
-    for batch in batches:
-        width = (
-            max(len(request.prompt.text) for request in batch.requests if isinstance(request, Generate)) + 10
-        )
-        assert len(batch.requests) * width <= 100
-    assert (
-        sorted(len(batch.requests) for batch in batches) == [1, 2, 3, 3, 3]
-        or max(len(batch.requests) for batch in batches) == 5
-    )
+    batches = plan(work, {"base": "w"}, tokens, Budget(answers=5, cache=CACHED * held), {"base": SIZE})
+    assert [[len(tokens(request)) + 10 for request in batch.requests] for batch in batches] == expected
 
 
 def test_a_long_shared_beginning_makes_room_for_more_rows() -> None:
@@ -185,8 +202,12 @@ def test_a_key_names_the_work_and_the_weights_not_the_side() -> None:
 
 
 def test_a_batch_is_addressed_by_its_rows_and_by_what_can_change_their_bits() -> None:
-    (batch,) = plan([Read("base", Frame.plain(words)) for words in "abc"], {"base": "w"}, tokens, Budget())
-    (fewer,) = plan([Read("base", Frame.plain(words)) for words in "ab"], {"base": "w"}, tokens, Budget())
+    def planned(letters: str) -> Batch:
+        work = [Read("base", Frame.plain(letter)) for letter in letters]
+        (batch,) = plan(work, {"base": "w"}, tokens, Budget())
+        return batch
+
+    batch, fewer = planned("abc"), planned("ab")
+    assert batch.key({"dtype": "float32"}) == planned("cab").key({"dtype": "float32"})
     assert batch.key({"dtype": "float32"}) != batch.key({"dtype": "bfloat16"})
     assert batch.key({"dtype": "float32"}) != fewer.key({"dtype": "float32"})
-    assert [request.prompt.text for request in batch.requests] != []
