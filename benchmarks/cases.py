@@ -267,8 +267,8 @@ def _prompts(bench: Bench) -> tuple[Path, str]:
 
 def _openings(bench: Bench) -> tuple[Path, str]:
     about = (
-        "3 samples of at most 48 tokens to each of 40 prompts at temperature 1, for information. Tokens up to an "
-        "answer's end are counted on both sides; the draws, and so the answers, differ."
+        f"{SAMPLED[1]} samples of at most {SAMPLED[3]} tokens to each of 40 prompts at temperature 1, for information. "
+        "Tokens up to an answer's end are counted on both sides; the draws, and so the answers, differ."
     )
     return material.write_lines(bench.folder / "openings.txt", material.openings(40)), about
 

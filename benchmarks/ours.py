@@ -60,7 +60,6 @@ class Ours:
         engines = open_pair(self._pair, self._settings, {}).engines
         if self._loaded is None:
             self._loaded = engines["base"].load()
-        self._loaded.forget()
         return LocalRunner(
             {name: replace(engine, load=lambda: self._loaded) for name, engine in engines.items()},
             RecordStore(folder),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,14 @@ def test_a_run_tells_the_next_plan_how_fast_this_machine_is(tiny_pairs: Pairs, t
     pair, settings = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned)), tiny_pairs.settings()
     assert plan_audit(pair, settings).record()["pace"] == "guessed"
     audit(pair, tmp_path / "run", settings)
-    assert plan_audit(pair, settings).record()["pace"] == "earlier runs"
+    told = plan_audit(pair, settings)
+    assert told.record()["pace"] == "earlier runs"
+    # Neither a run that found all of it on disk nor one of a single measurement says how long a whole one takes.
+    audit(pair, tmp_path / "run", settings)
+    part = replace(settings, measurements=("structure",))
+    audit(pair, tmp_path / "part", part)
+    assert plan_audit(pair, settings).forecast.beside == told.forecast.beside
+    assert plan_audit(pair, part).forecast.beside != told.forecast.beside
 
 
 def test_a_terminal_and_a_script_get_the_plan(unmask: Command, tiny_pairs: Pairs) -> None:

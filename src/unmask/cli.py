@@ -316,7 +316,7 @@ def _say_how_to_go_on(why: str) -> NoReturn:
 
 
 def _settings(words: Mapping[str, Any]) -> Settings:
-    """The options that an audit and its plan have in common."""
+    """The options that an audit and its plan have in common, by name: the commands' signatures say which there are."""
     values: dict[str, Any] = {one.name: words[one.name] for one in fields(Settings) if one.name in words}
     values["domains"] = tuple(words["domain"] or ("partisan",))
     values["measurements"] = tuple(words["only"]) if words["only"] else None

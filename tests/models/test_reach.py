@@ -62,3 +62,21 @@ def test_queries_scaled_by_their_column_are_not_shared() -> None:
     net = tiny_net("llama")
     net.config.attn_temperature_tuning = True  # as Llama 4 does
     assert "by their column" in Model(net, tiny_tokenizer(), "tuned", "tuned").sharing.refusal
+
+
+def test_a_block_that_needs_more_of_those_below_than_their_states_is_not_run_without_them() -> None:
+    """As where the upper blocks take their keys from a lower one; here the last of three takes from the second."""
+    net = tiny_net("llama")
+    left: list[int] = []
+    net.model.register_forward_pre_hook(lambda *_: left.clear())
+    net.model.layers[1].mlp.register_forward_hook(lambda *_: left.append(1))
+
+    def take(*_: object) -> None:
+        left.pop()
+
+    net.model.layers[2].mlp.register_forward_pre_hook(take)
+    model = Model(net, tiny_tokenizer(), "handing on", "handing on")
+    assert "IndexError" in model.sharing.refusal
+    row = model.tokenize(Frame.plain(TEXTS[0]), " yes")
+    plain = Model(tiny_net("llama"), tiny_tokenizer(), "plain", "plain")
+    assert relative(model.score([row])[0], plain.score([row])[0]) < 1e-5

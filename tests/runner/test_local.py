@@ -56,6 +56,9 @@ class StopAfter:
     def __init__(self, batches: int) -> None:
         self.left = batches
 
+    def expect(self, *_: object) -> None:
+        pass
+
     def begin(self, *_: object) -> None:
         pass
 

@@ -284,11 +284,9 @@ class Cache:
     def keep(self, rows: Tensor) -> None:
         """Let go of all rows but these."""
         self._next, self._at = self._next[rows], self._at[rows]
-        for key, (
-            k,
-            v,
-        ) in self._kept.items():  # one by one: two whole caches may be more than there is room for
-            self._kept[key] = k[rows], v[rows]
+        # One module after the other: there may be no room for two whole caches.
+        for module, (k, v) in self._kept.items():
+            self._kept[module] = k[rows], v[rows]
 
     def attend(self, module: nn.Module, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
         """One new token a row: `[rows, heads, d]`."""

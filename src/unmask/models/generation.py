@@ -139,6 +139,6 @@ class StopAtText(StoppingCriteria):
         self._reached = reached
         self._width = prompt_width
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # as above
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # theirs wants LongTensor
         done = [self._reached(new) for new in input_ids[:, self._width :].tolist()]
         return torch.tensor(done, device=input_ids.device)

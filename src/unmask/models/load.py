@@ -13,6 +13,7 @@ from unmask.models.errors import ModelError
 from unmask.models.files.gguf import quiet
 from unmask.models.files.places import check_folder
 from unmask.models.files.tokenizers import VOCABULARIES
+from unmask.models.memory import TO_FIT, memory_ran_out
 from unmask.models.references import Reference, Resolved, resolve
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ def load_model(
     """
     import torch
 
-    from unmask.models.memory import memory_ran_out
     from unmask.models.model import Model
     from unmask.models.placement import check_placement, how_to_load, settle_quantised
     from unmask.models.variants import add_noise, merge_adapter
@@ -228,8 +228,6 @@ def _weights(found: Resolved, dtype: torch.dtype, trust_remote_code: bool, how: 
 def _load_error(
     found: Resolved, what: str, folder: Path, error: Exception, trust_remote_code: bool
 ) -> ModelError:
-    from unmask.models.memory import memory_ran_out
-
     if memory_ran_out(error):
         return _too_large(found)
     if "trust_remote_code" in str(error) and not trust_remote_code:
@@ -245,8 +243,6 @@ def _load_error(
 
 
 def _too_large(found: Resolved) -> ModelError:
-    from unmask.models.memory import TO_FIT
-
     return ModelError(f"There is not enough memory for the weights of {found.name}; {TO_FIT}.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -67,7 +66,6 @@ class Model:
         parameter = next(net.parameters())
         self.dtype = str(net.dtype).removeprefix("torch.")
         self.device = str(parameter.device)
-        self._tokenized = lru_cache(2**14)(partial(tokenize, tokenizer))  # many rows share a prompt
         self.max_length = _context_length(net, tokenizer)
         self.ends = own_ends(net, tokenizer)
         generation.settle(net, self.ends)
@@ -82,7 +80,7 @@ class Model:
             ModelError: they are longer than the context, nothing is left of them, or the tokenizer gives ids that
                 the model has no embedding for.
         """
-        row = self._tokenized(prompt, continuation)
+        row = tokenize(self.tokenizer, prompt, continuation)
         if len(row) > self.max_length:
             raise ModelError(
                 f"The text has {len(row)} tokens ({row.start} of the prompt, {len(row) - row.start} of the "
@@ -99,10 +97,6 @@ class Model:
                 f"{self.anatomy.vocabulary} tokens; tokenizer and weights are not of the same model."
             )
         return row
-
-    def forget(self) -> None:
-        """Forget which prompts were tokenised."""
-        self._tokenized.cache_clear()
 
     def read(
         self, rows: Sequence[Tokens], layers: Sequence[int], pick: Pick, edits: Edits | None = None

@@ -61,6 +61,9 @@ def find_sharing(anatomy: Anatomy, config: Any, probe: Sequence[int]) -> Sharing
         config: its text config.
         probe: token ids of a short text.
     """
+    # Llama 4, from a column far beyond any probe's.
+    if getattr(config, "attn_temperature_tuning", False):
+        return Sharing("it scales queries by their column, which in shared tokens is not their position", 0)
     ids = tuple(probe)
     half, middle = len(ids) // 2, anatomy.n_layers // 2
     turned = (*ids[:half], *ids[half:][::-1])
@@ -68,8 +71,6 @@ def find_sharing(anatomy: Anatomy, config: Any, probe: Sequence[int]) -> Sharing
     # A last block that is run by itself shows whether it needs what blocks below it leave elsewhere than in the states.
     edited = [Path(ids, deepest, 0, middle, half), Path(ids, deepest, 1, deepest - 1, half)]
     rows = [Path(ids, deepest), Path(turned, deepest), *edited]
-    if getattr(config, "attn_temperature_tuning", False):  # Llama 4
-        return Sharing("it scales queries by their column, which in shared tokens is not their position", 0)
     try:
         windows = _windows(anatomy, ids)
         together = _last_layer(anatomy, rows)

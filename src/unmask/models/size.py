@@ -10,7 +10,6 @@ from unmask.models.references import Resolved
 
 LOGITS_AT_ONCE = 2**24
 """That are held while tokens are scored."""
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,11 @@ class ModelSize:
 def model_size(found: Resolved, dtype: str = "float32", trust_remote_code: bool = False) -> ModelSize:
     """Build the model without its weights and count.
 
+    Args:
+        found: the model.
+        dtype: what it will run in, as torch names it.
+        trust_remote_code: run model code that comes with it.
+
     Raises:
         ModelError: the config is of no causal language model that this version of transformers can build.
     """
@@ -86,7 +90,7 @@ def model_size(found: Resolved, dtype: str = "float32", trust_remote_code: bool 
         0 if spoken is None else spoken.weight.numel(),
         _keys(text),
         max(inner) if isinstance(inner, list | tuple) else int(inner),
-        _BYTES[dtype],
+        getattr(torch, dtype).itemsize,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from unmask.models.edits import Edit
 from unmask.models.judges import Judge
@@ -17,18 +18,18 @@ def edit_of(request: Request) -> Edit | None:
     return None if isinstance(request, Classify) else request.edit
 
 
-def tokens_of(model: Model, request: Request) -> Tokens:
-    """A request's prompt, and continuation where it has one, as tokens."""
-    assert not isinstance(request, Classify)
-    return model.tokenize(request.prompt, request.continuation if isinstance(request, Score) else "")
-
-
 def serve(engine: Model | Judge, requests: Sequence[Request]) -> list[Result]:
     """One batch, all of one shape, through the verb that its kind names."""
     if isinstance(engine, Judge):
         texts = [request for request in requests if isinstance(request, Classify)]
         return list(engine.classify([row.question for row in texts], [row.text for row in texts]))
-    rows = [tokens_of(engine, request) for request in requests]
+    tokenize = cache(engine.tokenize)  # doses and samples are of the same prompts
+
+    def tokens_of(request: Request) -> Tokens:
+        assert not isinstance(request, Classify)
+        return tokenize(request.prompt, request.continuation if isinstance(request, Score) else "")
+
+    rows = [tokens_of(request) for request in requests]
     edits = [edit_of(request) for request in requests]
     if isinstance(requests[0], Generate):
         seeds = [request.seed for request in requests if isinstance(request, Generate)]
