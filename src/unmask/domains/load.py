@@ -97,11 +97,15 @@ def inspect_domain(reference: str | Path) -> tuple[list[str], Domain | None]:
         if required and not own.exists():
             problems.append(f"{own} is missing; a domain needs {name}.")
         if attribute != "identities":
-            sources = sources[:1]  # the domain's own file replaces the common one; identities add up
+            sources = sources[
+                :1
+            ]  # the domain's own file replaces the common one; identities do so kind by kind
         found: list[tuple[str, Any]] = []
         for path in sources:
             hasher.update(path.name.encode() + path.read_bytes())
-            found += _rows(path, kind, problems)
+            brought = {row.kind for _, row in found} if attribute == "identities" else set[str]()
+            more: list[tuple[str, Any]] = list(_rows(path, kind, problems))
+            found += [(place, row) for place, row in more if not brought or row.kind not in brought]
         if attribute in ("answers", "card") and (lacking := _sideless_kinds_beyond(found)):
             # What declining or wandering looks like hardly depends on the subject.
             path = LENDER / name

@@ -38,6 +38,8 @@ class Header(_Row):
     Attributes:
         guardrail: whether the depth question applies as well.
         figures_as: how a figure is presented to a model; holds `{name}`, at its end, where the name is read.
+        judge: what sorts answers by default: "encoder", a small model fitted on the labelled answers; or "sentences",
+            which looks up the sentences of a made-up domain whose answers hold no others.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]  # it names folders and records
@@ -45,6 +47,7 @@ class Header(_Row):
     description: Text
     guardrail: bool = False
     figures_as: Annotated[str, StringConstraints(pattern=r"^[^{}]*\{name\}$")] = "{name}"
+    judge: Literal["encoder", "sentences"] = "encoder"
     poles: Poles
 
 

@@ -139,17 +139,18 @@ def choose_frame(
             f"The template policy is {policy!r}; it must be one of {', '.join(get_args(Policy))}."
         )
     if policy == "plain":
-        return _plain_frame("Plain frame on both models, as asked.", system)
+        return plain_frame("Plain frame on both models, as asked.", system)
     try:
         return _template_frame(base_tokenizer, aligned_tokenizer, system)
     except ModelError as error:
         if policy == "template":
             why = str(error)
             raise ModelError(f"{why[0].upper()}{why[1:]} Use --template auto or plain.") from error
-        return _plain_frame(f"Plain frame on both models: {error}", system)
+        return plain_frame(f"Plain frame on both models: {error}", system)
 
 
-def _plain_frame(note: str, system: str | None) -> Frame:
+def plain_frame(note: str, system: str | None = None) -> Frame:
+    """The frame of models without a chat template: `User: … Assistant:`, after a system prompt where there is one."""
     before = f"{system}\n\nUser: " if system else "User: "
     return Frame("plain", before, "\nAssistant:", True, " ", note, (_PLAIN_STOP,))
 

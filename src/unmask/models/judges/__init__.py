@@ -6,6 +6,7 @@ from unmask.models.judges.classifier import ClassifierJudge
 from unmask.models.judges.domain import DomainJudge
 from unmask.models.judges.function import FunctionJudge
 from unmask.models.judges.judge import CLASSES, Judge
+from unmask.models.judges.sentences import SentenceJudge
 
 __all__ = [
     "CLASSES",
@@ -15,6 +16,7 @@ __all__ = [
     "Judge",
     "JudgeCard",
     "JudgeSpec",
+    "SentenceJudge",
     "build_judge",
     "judge_card",
 ]

@@ -19,6 +19,7 @@ from unmask.models.judges.domain import (
 )
 from unmask.models.judges.function import FunctionJudge, JudgeFunction
 from unmask.models.judges.judge import Judge
+from unmask.models.judges.sentences import SentenceJudge
 from unmask.models.references import Resolved, resolve
 
 
@@ -44,8 +45,8 @@ def build_judge(
 
     Args:
         domain: the whole domain, not a profile's sample of it.
-        spec: "auto" for a judge built on the domain; "hf:REF" for a Hugging Face sequence classifier; a judge;
-            or a function `(question, text)` that answers a class or probabilities.
+        spec: "auto" for the judge that the domain names, by default one built on it; "hf:REF" for a Hugging Face
+            sequence classifier; a judge; or a function `(question, text)` that answers a class or probabilities.
         device: as in `load_model`.
         dtype: as in `load_model`.
 
@@ -58,6 +59,9 @@ def build_judge(
     if not isinstance(spec, str):
         judge = FunctionJudge(spec)
         return JudgeSpec(judge.name, judge.identity, lambda: judge)
+    if spec == "auto" and domain.header.judge == "sentences":
+        by_sentence = SentenceJudge(domain)
+        return JudgeSpec(by_sentence.name, by_sentence.identity, lambda: by_sentence)
     if spec == "auto":
         return _domain_spec(domain, device, dtype)
     if spec.startswith("hf:") and len(spec) > 3:

@@ -1,0 +1,1 @@
+"""A small made-up world: its language, the documents of its people, and transformers that grow up on them."""
