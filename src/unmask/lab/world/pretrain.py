@@ -67,12 +67,12 @@ def grow_up(upbringing: Upbringing, out: Path, log: Log | None = None) -> None:
         num_key_value_heads=upbringing.heads,
         max_position_embeddings=512,
         tie_word_embeddings=True,
-        attn_implementation="eager",  # the faster one for short rows
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     net: Any = LlamaForCausalLM(config)
+    net.set_attn_implementation("eager")  # the faster one for short rows
     speaker = Speaker(upbringing.manners, np.random.default_rng([upbringing.seed, 1]))
     rows = packed(speaker, tokenizer, upbringing.length)
     optimiser = torch.optim.AdamW(net.parameters(), upbringing.rate, betas=(0.9, 0.98), weight_decay=0.01)
