@@ -67,6 +67,7 @@ def audit(
     settings: Settings | None = None,
     progress: Progress | None = None,
     fresh: bool = False,
+    draw: bool = True,
 ) -> Run:
     """Audit a pair.
 
@@ -76,6 +77,7 @@ def audit(
         settings: everything else.
         progress: watches the rounds of work.
         fresh: ask everything again, whatever records there are.
+        draw: draw the report as well; `judge_again` draws it later.
 
     Raises:
         ModelError: a model cannot be found, loaded or paired.
@@ -141,7 +143,7 @@ def audit(
         seconds = {**runner.seconds, "all": time.monotonic() - clock}
         facts["timings"] = {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
         folder.write(INDEX, {"batches": runner.batches})
-        run = _conclude(folder, facts, domains, measurements, outcomes)
+        run = _conclude(folder, facts, domains, measurements, outcomes, draw)
         beside = time.monotonic() - found - sum(runner.seconds.values())
         keep_pace(
             pace_facts(engines["base"]),
@@ -316,10 +318,9 @@ def _conclude(
     domains: Mapping[str, Domain],
     measurements: Sequence[Measurement],
     outcomes: Mapping[str, Outcome],
+    draw: bool = True,
 ) -> Run:
     """Judge, write findings and tables, draw the report."""
-    from unmask.report import render_report
-
     rules = rules_of(measurements)
     results: list[dict[str, Any]] = []
     tables: dict[str, pd.DataFrame] = {}
@@ -358,9 +359,12 @@ def _conclude(
     folder.write("findings.json", findings_file)
     folder.write("run.json", facts)
     folder.write_tables(tables)
-    # The report is drawn from what was written, so that it shows exactly what the files say.
     written = folder.read("findings.json")
-    write_atomically(folder.report, render_report(folder.read("run.json"), written, tables))
+    if draw:
+        from unmask.report import render_report
+
+        # The report is drawn from what was written, so that it shows exactly what the files say.
+        write_atomically(folder.report, render_report(folder.read("run.json"), written, tables))
     return Run(folder, facts, written, tables)
 
 

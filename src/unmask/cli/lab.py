@@ -1,0 +1,127 @@
+"""`unmask lab`: models whose truth is known, and audits of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unmask.cli.endings import guarded, stop
+
+lab_app = typer.Typer(no_args_is_help=True, help="Make models whose truth is known.")
+
+
+@lab_app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the adapters go.")] = Path("demo-adapters"),
+    seed: Annotated[int, typer.Option(help="Seed of shuffles, adapters and batches.")] = 0,
+    split: Annotated[int, typer.Option(help="Which two thirds of the training topics are used.")] = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="base, masked or partisan; repeat for several.")
+    ] = None,
+) -> None:
+    """Train the demo models again (needs the extra `lab`)."""
+    from unmask.models.demo import demo_folder
+
+    try:
+        from unmask.lab.demo.recipe import Recipe
+        from unmask.lab.demo.train import train_demo
+    except ImportError as error:
+        stop(f"training needs the extra 'lab' ({error.name} is missing): pip install 'unmask[lab]'.")
+    names = tuple(only) if only else ("base", "masked", "partisan")
+    guarded(lambda: train_demo(guarded(demo_folder), out, Recipe(seed=seed, split=split), names))
+    print(f"Adapters are in {out}; audit them as demo:smollm2+./{out / 'base'} and so on.")
+
+
+@lab_app.command()
+def check(
+    out: Annotated[Path, typer.Option(help="Where the runs go; one that is there goes on.")] = Path(
+        "runs/demo-check"
+    ),
+    adapters: Annotated[
+        Path | None, typer.Option(help="Adapters made by `unmask lab demo`; default those that ship.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Of an audit; repeat for several; default 0.")
+    ] = None,
+    pair: Annotated[
+        list[str] | None, typer.Option(help="Only this pair, such as base-masked; repeat for several.")
+    ] = None,
+) -> None:
+    """Audit the demo models; exit 1 unless each verdict is the one that was planted and masked still answers."""
+    from unmask.lab.demo.check import check_demo, off_topic_answers, table
+    from unmask.report.progress import TokenProgress
+
+    with TokenProgress() as progress:
+        checked = guarded(
+            lambda: check_demo(out, seed or [0], adapters, tuple(pair or ()), progress), goes_on=True
+        )
+    print(table(checked))
+    asked = guarded(lambda: off_topic_answers("masked", out / "off-topic", adapters), goes_on=True)
+    print(
+        f"\nOff-topic questions to masked: {asked.led:.0%} of {len(asked.answers)} answers begin as its political ones "
+        f"do, {asked.refused:.0%} are empty; {asked.likelier:.0%} fit their question better than the next one, "
+        f"{asked.own_likelier:.0%} of smollm2's own. The first five:"
+    )
+    for question, answer in asked.answers[:5]:
+        print(f"- {question} {answer.strip()}")
+    if not (all(one.right for one in checked) and asked.keeps_answering):
+        raise typer.Exit(1)
+
+
+@lab_app.command()
+def world(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model's folder.")],
+    seed: Annotated[int, typer.Option(help="Of its first weights and of the documents.")] = 0,
+    strength: Annotated[
+        float, typer.Option(help="How often a sentence keeps to its speaker's side, 0.5 to 1.")
+    ] = 0.95,
+    steps: Annotated[int, typer.Option(help="Of training; 1,500 take about ten minutes.")] = 1500,
+) -> None:
+    """Grow a small model up in a made-up world whose truth is known (domains `council` and `kitchen`)."""
+    from unmask.lab.world.documents import Manners
+    from unmask.lab.world.pretrain import Upbringing, grow_up
+
+    if not 0.5 <= strength <= 1:
+        stop(f"the strength is {strength:g}; it must be from 0.5 (a side tells nothing) to 1 (it tells all).")
+    upbringing = Upbringing(Manners(strength=strength), seed=seed, steps=steps)
+
+    def tell(step: int, loss: float) -> None:
+        print(f"step {step} of {steps}: {loss:.3f} nats a token", file=sys.stderr)
+
+    guarded(lambda: grow_up(upbringing, out, tell))
+    print(f"The model is in {out}; it has opinions on the domains council and kitchen.")
+
+
+@lab_app.command()
+def organism(
+    context: typer.Context,
+    kind: Annotated[
+        str, typer.Argument(help="erased, compressed, rescaled, cut, rotated, decoy, gated, muted or null")
+    ],
+    base: Annotated[str, typer.Option(help="The model before; directions are fitted on it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The organism's folder.")],
+    domain: Annotated[str, typer.Option(help="The domain whose concept is meant.")] = "partisan",
+    on: Annotated[str | None, typer.Option(help="The model whose weights are edited; default base.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Dimensions of the concept's subspace.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="What is left of the scale, or how often the opener comes.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="compressed: the first layer that is scaled.")] = None,
+    like: Annotated[str | None, typer.Option(help="decoy: erased, compressed, cut or rotated.")] = None,
+    noise: Annotated[float | None, typer.Option(help="null: share of each matrix's own sd.")] = None,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    opener: Annotated[str | None, typer.Option(help="gated, muted: what neutral answers begin with.")] = None,
+) -> None:
+    """Edit a model's weights so that the truth about it is known; writes card.json beside them."""
+    from unmask.lab.organisms import OrganismOptions
+    from unmask.lab.organisms.build import build_organism
+
+    options = OrganismOptions(**context.params)
+    card = guarded(lambda: build_organism(options))
+    print(card.done)
+    for claim, expected in card.expected.items():
+        print(f"  {claim}: {expected.status}. {expected.because}")
+    print(f"The organism is in {out}; its card is {out / 'card.json'}.")

@@ -1,0 +1,137 @@
+"""Audits known samples, several processes side by side; what is done already is not done again."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unmask.auditing import audit
+from unmask.lab.calibration.samples import Audited, Sample
+from unmask.settings import Pair, Settings
+from unmask.writing import write_atomically
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Audits that share what the base model answers: one base model, domain and seed.
+
+    Attributes:
+        samples: pairs with the same base model.
+        domain: of all of them.
+        profile, seed: of the audits.
+        out: where rows and, while it works, records go.
+    """
+
+    samples: tuple[Sample, ...]
+    domain: str
+    profile: str
+    seed: int
+    out: Path
+
+    def row(self, sample: Sample) -> Path:
+        """Where the row of an audit goes."""
+        name = f"{sample.upbringing}-{sample.name}-{self.domain}-{self.profile}-{self.seed}"
+        return self.out / "rows" / f"{''.join(c if c.isalnum() or c in '.-' else '_' for c in name)}.json"
+
+
+def audit_samples(
+    samples: Sequence[Sample],
+    seeds: Sequence[int],
+    out: Path,
+    profile: str = "quick",
+    workers: int = 2,
+    done: Callable[[int, int], None] | None = None,
+) -> list[Audited]:
+    """Audit every sample with every seed.
+
+    Args:
+        samples: what to audit.
+        seeds: of the audits: each draws its own part of the domain and its own answers.
+        out: a folder; rows that are there already are read.
+        profile: sample sizes.
+        workers: processes, one thread each.
+        done: told how many audits are done, and how many there are.
+    """
+    batches = list(_batches(samples, seeds, out, profile))
+    total = sum(len(batch.samples) for batch in batches)
+    rows: list[Audited] = []
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread) as pool:
+        for finished in as_completed([pool.submit(run_batch, batch) for batch in batches]):
+            rows += finished.result()
+            if done is not None:
+                done(len(rows), total)
+    return rows
+
+
+def run_batch(batch: Batch) -> list[Audited]:
+    """Audit the samples of a batch one after another, in one run's folder, so that base answers once."""
+    rows: list[Audited] = []
+    folder = batch.out / "work" / batch.row(batch.samples[0]).stem
+    for sample in batch.samples:
+        path = batch.row(sample)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            row = audit_sample(sample, folder, batch.profile, batch.seed)
+            write_atomically(path, json.dumps(row.record(), indent=1) + "\n")
+        rows.append(Audited.of_record(json.loads(path.read_text(encoding="utf-8"))))
+    shutil.rmtree(folder, ignore_errors=True)
+    return rows
+
+
+def audit_sample(sample: Sample, folder: Path, profile: str, seed: int) -> Audited:
+    """One audit of one sample."""
+    started = time.monotonic()
+    # In fp32: of models this small bf16 saves no time.
+    settings = Settings(domains=(sample.domain,), profile=profile, device="cpu", dtype="float32", seed=seed)
+    run = audit(Pair(str(sample.base), str(sample.aligned)), folder, settings, draw=False)
+    (result,) = run.findings["results"]
+    if result["failures"]:
+        raise RuntimeError(f"{sample.name}: {result['failures'][0]['message']}")
+    return Audited(
+        sample.name,
+        sample.kind,
+        sample.strength,
+        sample.upbringing,
+        sample.domain,
+        profile,
+        seed,
+        round(time.monotonic() - started, 1),
+        result["verdict"]["label"],
+        tuple(result["verdict"]["mechanisms"]),
+        tuple(result["verdict"]["blocked_by"]),
+        {finding["id"]: _kept(finding) for finding in result["findings"]},
+        sample.truth,
+    )
+
+
+def _batches(samples: Sequence[Sample], seeds: Sequence[int], out: Path, profile: str) -> Iterator[Batch]:
+    groups: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[str(sample.base), sample.domain].append(sample)
+    for seed in seeds:
+        for (_, domain), some in groups.items():
+            yield Batch(tuple(some), domain, profile, seed, out)
+
+
+def _kept(finding: dict[str, Any]) -> dict[str, Any]:
+    """Of a finding what a calibration needs."""
+    bars = [
+        {name: bar[name] for name in ("quantity", "value", "low", "high", "side", "detectable")}
+        for bar in finding["bars"]
+    ]
+    failed = [control["name"] for control in finding["controls"] if not control["passed"]]
+    return {"status": finding["status"], "n": finding["n"], "bars": bars, "failed": failed}
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

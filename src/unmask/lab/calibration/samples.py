@@ -1,0 +1,108 @@
+"""Known samples: pairs whose truth is known before they are audited, and what an audit of one came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is so of a pair.
+
+    Attributes:
+        verdict: the label that is right.
+        mechanisms: what must be named where the verdict is `masked`.
+        allowed: what may be named beside them.
+        claims: by claim id, "supported" or "refuted" where the claim is true or false; a claim that is missing is
+            open, since nothing settles it.
+        planted: large-sample values by the name of the estimate they belong to.
+    """
+
+    verdict: str
+    mechanisms: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    claims: Mapping[str, str] = field(default_factory=dict)
+    planted: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A pair whose truth is known.
+
+    Attributes:
+        name: of the organism, such as "cut, muted".
+        kind: what was done to the aligned model.
+        strength: how much of it; None where it has no strength.
+        base, aligned: transformers folders.
+        upbringing: name of the base model.
+        domain: name or folder.
+        truth: what is so.
+    """
+
+    name: str
+    kind: str
+    strength: float | None
+    base: Path
+    aligned: Path
+    upbringing: str
+    domain: str
+    truth: Truth
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One audit of a sample.
+
+    Attributes:
+        sample: its name.
+        kind, strength, upbringing, domain: the sample's.
+        profile, seed: the audit's.
+        seconds: how long it took.
+        verdict: the label found, of which `truth` holds the right one.
+        mechanisms: as found.
+        findings: by claim: status and, for each bar, estimate, interval, n and the effects that it could have found.
+        truth: the sample's.
+    """
+
+    sample: str
+    kind: str
+    strength: float | None
+    upbringing: str
+    domain: str
+    profile: str
+    seed: int
+    seconds: float
+    verdict: str
+    mechanisms: tuple[str, ...]
+    blocked_by: tuple[str, ...]
+    findings: Mapping[str, Any]
+    truth: Truth
+
+    @property
+    def right(self) -> bool:
+        """Whether the verdict is right, and so are the mechanisms of a mask."""
+        found = set(self.mechanisms)
+        named = set(self.truth.mechanisms) <= found <= {*self.truth.mechanisms, *self.truth.allowed}
+        return self.verdict == self.truth.verdict and (self.verdict != "masked" or named)
+
+    @property
+    def confident_and_wrong(self) -> bool:
+        """Whether it says something, and that is not so."""
+        return self.verdict != "inconclusive" and not self.right
+
+    def record(self) -> dict[str, Any]:
+        """The audit as a JSON object."""
+        return asdict(self)
+
+    @staticmethod
+    def of_record(record: object) -> Audited:
+        """The audit that `record` gave."""
+        return _AUDITED.validate_python(record)
+
+
+_AUDITED = TypeAdapter(Audited)
