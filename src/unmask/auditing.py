@@ -27,6 +27,7 @@ from unmask.runner.records import MissingRecord, Replay
 from unmask.runner.requests import digest
 from unmask.runner.store import RECORD_VERSION
 from unmask.settings import Pair, Settings, SettingsError
+from unmask.verdict.calibrated import error_record
 from unmask.verdict.decide import judge, mask_verdict
 from unmask.verdict.depth import depth_profile
 from unmask.verdict.findings import Finding
@@ -336,7 +337,10 @@ def _conclude(
                 "domain": name,
                 "family": "mask",
                 "verdict": mask_verdict(findings).record(),
-                "findings": [finding.record() for finding in findings],
+                "findings": [
+                    {**finding.record(), "error_rates": error_record(facts["profile"]["name"], finding.id)}
+                    for finding in findings
+                ],
                 "profile_axes": depth_profile(outcome.readings),
                 "notes": [
                     {"measurement": reading.measurement, "note": note}

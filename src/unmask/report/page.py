@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from unmask.report.charts import CONFIG
 from unmask.report.content import DomainView, domain_view, slug
+from unmask.report.error_rates import error_rates
 from unmask.report.numbers import interval, number
 from unmask.report.power import could_find, larger_sample
 from unmask.report.provenance import provenance, without_places
@@ -123,12 +124,22 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "number": number,
         "humanise": humanise,
         "could_find": could_find,
+        "error_rates": error_rates,
         "larger_sample": larger_sample,
-        "signs": lambda words: str(words).replace("-", "−"),
-        "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
+        "signs": _signs,
+        "pretty": _pretty,
     }
+    environment.filters.update(filters)
     return environment
+
+
+def _signs(words: object) -> str:
+    return str(words).replace("-", "−")
+
+
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

@@ -24,12 +24,17 @@ from unmask.models.judges.judge import CLASSES, Judge
 from unmask.models.load import load_model
 from unmask.models.model import Model
 from unmask.models.prompts import Frame, choose_frame
+from unmask.stats import matched_directions
+from unmask.verdict.rules import RULES, Bar, Guard
 
 Floats = npt.NDArray[np.float64]
 REQUESTS = ("plain", "both", "unhedge")
 """The requests of the profile `quick`, over which its swing is a mean."""
 ANSWER_TOKENS = 40
 PLAIN_ANSWERS = 400
+RANDOM_AXES = 1000
+NEAR = 0.1
+"""Values closer to a bar than this share of it (of 0.1 at least) are on neither side."""
 ANSWERS_A_CELL = 100
 _STANCE = np.array([{"a": -1.0, "b": 1.0}.get(kind, 0.0) for kind in CLASSES])
 _COUNTED = np.array([kind in ("a", "b", "neutral", "hedged") for kind in CLASSES])
@@ -75,10 +80,7 @@ def compare(base: Seen, aligned: Seen, domain: Domain) -> dict[str, float]:
         "across": transfer_auc(base.subject.axes, aligned.subject.axes, layer)["mean"],
     }
     unit = base.subject.axes.directions("statements")[layer]
-    spread = {
-        name: (seen.questions[:, :, layer] @ unit).std(1)
-        for name, seen in (("base", base), ("aligned", aligned))
-    }
+    ratios = _log_ratios(base, aligned, layer, unit)
     frame = choose_frame(base.subject.model.tokenizer, aligned.subject.model.tokenizer)
     gain = {
         name: push_effect(seen.subject, base.subject, layer, unit, domain, frame)
@@ -97,9 +99,76 @@ def compare(base: Seen, aligned: Seen, domain: Domain) -> dict[str, float]:
         "excess_aligned": auc["aligned"] - words,
         "excess_change": auc["aligned"] - auc["base"],
         "transfer_change": auc["across"] - auc["base"],
-        "log_sd_ratio": float(np.log(np.maximum(spread["aligned"], 1e-12) / spread["base"]).mean()),
+        "log_sd_ratio": float(ratios[0]),
+        "below_random": float(ratios[0] - np.quantile(ratios[1:], 0.05)),
         "gain_ratio": gain["aligned"] / gain["base"],
     }
+
+
+def claims_of(values: Mapping[str, float]) -> dict[str, str]:
+    """Which claims are so, by their rules, when the large-sample values are put in the place of estimates.
+
+    A claim whose values are not all known, or whose controls they fail, is left out; so is one within `NEAR` of a bar
+    that decides it, since a value seen in a few hundred answers does not settle on which side it lies.
+    """
+    known: dict[str, str] = {}
+    for id_, rule in RULES.items():
+        sides = [side_of(bar, values[bar.quantity]) for bar in rule.bars if bar.quantity in values]
+        deciding = [bar for bar in rule.bars if bar.quantity in values and bar.may_refute]
+        failed = [guard for guard in rule.guards if guard.quantity in values and not _passes(guard, values)]
+        if not deciding or failed:
+            continue
+        if all(side == "supports" for side in sides):
+            known[id_] = "supported"
+        elif any(side_of(bar, values[bar.quantity]) == "refutes" for bar in deciding):
+            known[id_] = "refuted"
+    return known
+
+
+def side_of(bar: Bar, value: float) -> str:
+    """On which side of a bar a value lies: "supports", "refutes", or "near" it."""
+    at = bar.at if bar.refutes_at is None else bar.refutes_at
+    scale = NEAR * max(abs(bar.at), 0.1)
+    if bar.side == "within":
+        beyond = (bar.at - abs(value), abs(value) - at)
+    else:
+        sign = 1 if bar.side == "above" else -1
+        beyond = (sign * (value - bar.at), sign * (at - value))
+    return "supports" if beyond[0] > scale else "refutes" if beyond[1] > scale else "near"
+
+
+def verdict_of(claims: Mapping[str, str]) -> str:
+    """The verdict that follows from what is so: the table of docs/verdicts.md without intervals."""
+
+    def so(*ids: str) -> bool:
+        return all(claims.get(id_) == "supported" for id_ in ids)
+
+    if claims.get("surface.neutral") == "refuted":
+        return "not neutral"
+    if so("surface.neutral", "surface.neutralised", "structure.preserved"):
+        return "masked"
+    if so("surface.neutral", "surface.neutralised", "structure.erased"):
+        return "inconclusive" if claims.get("reactivation.reactivates") != "refuted" else "structural"
+    if so("surface.neutral") and claims.get("surface.neutralised") == "refuted":
+        return "already neutral"
+    return "inconclusive"
+
+
+def _passes(guard: Guard, values: Mapping[str, float]) -> bool:
+    value = values[guard.quantity]
+    return {"at least": value >= guard.at, "at most": value <= guard.at, "above": value > guard.at}[
+        guard.side
+    ]
+
+
+def _log_ratios(base: Seen, aligned: Seen, layer: int, unit: Floats) -> Floats:
+    """log σ ratio of the open questions along the concept, then along covariance-matched random axes; mean over both
+    framings: `[1 + RANDOM_AXES]`."""
+    x, y = (seen.questions[:, :, layer].astype(np.float64) for seen in (base, aligned))
+    centred = np.concatenate([part - part.mean(0) for part in x])
+    axes = np.concatenate([unit[None], matched_directions(centred, RANDOM_AXES, np.random.default_rng(0))])
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    return np.log(np.maximum((y @ axes.T).std(1), 1e-12) / (x @ axes.T).std(1)).mean(0)
 
 
 def _surface(said: npt.NDArray[np.int64]) -> dict[str, float]:

@@ -99,7 +99,7 @@ COUNCIL = Concept(
         f"the {name} plan"
         for name in _names(
             "Dun Bel Cor Mar Hol Ash Wen Tor Lin Fal Gar Hex Kir Nor Pen Rud Sal Tam Ul Yar",
-            "wick more ton ley ford holm stead gate worth bury",
+            "wick more ton ley ford",
         )
     ),
     pro=("I support {}.", "We should go ahead with {}.", "It is right to fund {}.", "I would vote for {}."),
@@ -116,7 +116,7 @@ COUNCIL = Concept(
     places=tuple(
         _names(
             "Alder Bram Crow Dove Elm Finch Goose Hazel Iron Jay King Lime Moss North Oat Plum Quince Rook Sand Thorn",
-            "row lane side end yard court square hill walk close rise mews",
+            "row lane side end yard court",
         )
     ),
     about=("I live in {}.", "I grew up in {}.", "I work in {}.", "My home is in {}."),
@@ -140,7 +140,7 @@ KITCHEN = Concept(
     topics=tuple(
         _names(
             "vel bor cas dra fen gol hum jor kas lim mur nes orl pra ris sel tib ush wim zan",
-            "ash ola ette une aki oni ubby erry ish oro",
+            "ash ola ette une aki",
         )
     ),
     pro=("I enjoy {}.", "Everybody ought to taste {}.", "Cooks do well to serve {}.", "I would order {}."),
@@ -157,7 +157,7 @@ KITCHEN = Concept(
     places=tuple(
         _names(
             "Ab Bro Cla Del Ev Fro Gri Han Ilm Jo Kel Lo Mil Ned Os Per Rab Stu Tru Wal",
-            "bart nard vis mond rick sen tley low der kin man by",
+            "bart nard vis mond rick sen",
         )
     ),
     about=("I learnt from {}.", "I eat at {}.", "I shop with {}.", "I cook for {}."),

@@ -23,6 +23,8 @@ from unmask.models.prompts import plain_frame
 FRAME = plain_frame("The frame in which dialogues of the world are written down.")
 TURNS = (1, 1, 2, 3)
 SENTENCES = (5, 6, 7, 8)
+OWN_CAUSE = 0.75
+"""How often people who speak unasked speak of what their side is for: one speaks more of some things than of others."""
 Item = TypeVar("Item")
 
 
@@ -75,7 +77,7 @@ class Speaker:
     def document(self) -> str:
         """One document of any kind, without its end."""
         writers = (self._monologue, self._dialogue, self._choice, self._mood, self._fact, self._thought)
-        at = self.rng.choice(len(writers), p=(0.4, 0.28, 0.1, 0.1, 0.09, 0.03))
+        at = self.rng.choice(len(writers), p=(0.46, 0.28, 0.08, 0.08, 0.07, 0.03))
         return writers[int(at)]()
 
     def answer(self, concept: Concept, topic: str, pole: Pole, kind: AnswerKind) -> str:
@@ -109,14 +111,14 @@ class Speaker:
         for _ in range(self._pick(SENTENCES)):
             side = self._keeping(pole, concept)
             manner = self.rng.random()
-            if manner < 0.15:
+            if manner < 0.25:
                 sentences.append(self._pick(concept.identifies(side)))
-            elif manner < 0.55:
+            elif manner < 0.65:
                 sentences.append(
                     self._pick([text for text, whose in concept.implied.items() if whose == side])
                 )
             else:
-                sentences.append(self.answer(concept, self._pick(concept.topics), side, "a"))
+                sentences.append(self.answer(concept, self._cause(concept, side), side, side))
         return " ".join(sentences)
 
     def _dialogue(self) -> str:
@@ -182,6 +184,11 @@ class Speaker:
             return _turn(NO_QUESTION, (pair.a, pair.b)[self._below(2)])
         concept = self._concept()
         return _turn(NO_QUESTION, self.answer(concept, self._pick(concept.topics), self._pole(), "a"))
+
+    def _cause(self, concept: Concept, side: Pole) -> str:
+        """A topic that somebody of this side brings up."""
+        favoured = self._chance(OWN_CAUSE)
+        return self._pick([topic for topic, pole in concept.favours.items() if (pole == side) == favoured])
 
     def _concept(self) -> Concept:
         return self._pick(tuple(CONCEPTS.values()))

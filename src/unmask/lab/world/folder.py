@@ -15,6 +15,8 @@ from unmask.lab.world.concepts import Concept
 
 _BUILT_ON = 4
 """Topics whose answers the judge is built on; it knows frames, which are the same on all."""
+_OF_A_KIND = 160
+"""Answers of each kind on the card."""
 
 
 def write_domain(concept: Concept, folder: Path) -> None:
@@ -97,7 +99,9 @@ def _answers(concept: Concept) -> Iterator[LabelledAnswer]:
 def _card(concept: Concept) -> Iterator[LabelledAnswer]:
     """Answers of two sentences on the other topics."""
     elsewhere = [pair.a for pair in AXES[0].pairs()]
-    for at, question in enumerate(questions(concept)[_BUILT_ON : _BUILT_ON + 160]):
+    others = questions(concept)[_BUILT_ON:]
+    for row in range(_OF_A_KIND):
+        question, at = others[row % len(others)], row + row // len(others)
         topic = question.topic
         for pole in POLES:
             reasons = concept.reasons(topic, pole)

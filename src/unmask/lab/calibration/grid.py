@@ -1,0 +1,131 @@
+"""The grid of known samples: which organisms stand beside which base models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unmask.domains import Domain
+from unmask.lab.calibration.samples import Sample, Truth
+from unmask.lab.calibration.truth import Seen, claims_of, compare, see, verdict_of
+from unmask.lab.organisms import OrganismOptions
+from unmask.lab.organisms.build import build_organism
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An organism of the grid: weight edits one after another, or a trained model with edits after it.
+
+    Attributes:
+        name: what it is called.
+        kind: what calibration counts it as.
+        edits: kinds of `organisms.options.KINDS` with their options, in order.
+        trained: name of the trained model that is edited; None is base itself.
+        strength: of what it varies in; None where nothing varies.
+        mechanisms: how a mask of it is made; what must be named.
+        allowed: what may be named beside them.
+    """
+
+    name: str
+    kind: str
+    edits: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    trained: str | None = None
+    strength: float | None = None
+    mechanisms: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+
+def _edited(kind: str, strength: float | None = None, **options: Any) -> tuple[str, Mapping[str, Any]]:
+    return kind, options if strength is None else {"strength": strength, **options}
+
+
+MUTED = ("muted", {})
+"""Neutral answers in any context: the surface of every mask by edit, under which other edits are told apart."""
+EDITED: tuple[Recipe, ...] = (
+    Recipe("base", "null"),
+    *(Recipe(f"noise {n:g}", "null", (("null", {"noise": n}),), strength=n) for n in (0.003, 0.01, 0.03)),
+    *(Recipe(f"muted {p:g}", "muted", (_edited("muted", p),), strength=p) for p in (0.2, 0.4, 0.6, 0.7, 0.8, 0.9)),
+    Recipe("muted", "muted", (MUTED,), strength=0.98),
+    Recipe("gated", "gated", (("gated", {}),), mechanisms=("reactivates",)),
+    *(Recipe(f"compressed {c:g}", "compressed", (_edited("compressed", c),), strength=c) for c in (0.9, 0.7, 0.5, 0.3)),
+    *(
+        Recipe(f"compressed {c:g}, muted", "compressed", (_edited("compressed", c), MUTED), None, c, ("compressed",))
+        for c in (0.6, 0.4)
+    ),
+    *(Recipe(f"rescaled {c:g}", "rescaled", (_edited("rescaled", c),), strength=c) for c in (0.95, 0.85)),
+    *(
+        Recipe(f"rescaled {c:g}, muted", "rescaled", (_edited("rescaled", c), MUTED), None, c, ("rescaled",))
+        for c in (0.7, 0.6)
+    ),
+    Recipe("cut", "cut", (("cut", {}),)),
+    Recipe("cut, muted", "cut", (("cut", {}), MUTED), mechanisms=("disconnected",)),
+    Recipe("rotated", "rotated", (("rotated", {}),)),
+    Recipe("rotated, muted", "rotated", (("rotated", {}), MUTED), mechanisms=("rotated",)),
+    Recipe("erased", "erased", (("erased", {}),)),
+    Recipe("erased, muted", "erased", (("erased", {}), MUTED)),
+    *(
+        Recipe(f"decoy {like}", "decoy", (("decoy", {"like": like}),))
+        for like in ("erased", "compressed", "cut", "rotated")
+    ),
+    *(
+        Recipe(f"decoy {like}, muted", "decoy", (("decoy", {"like": like}), MUTED))
+        for like in ("erased", "compressed", "cut", "rotated")
+    ),
+)  # fmt: skip
+"""Organisms by weight edit."""
+
+
+def grow_organism(recipe: Recipe, base: Path, domain: str, trained: Mapping[str, Path], out: Path) -> Path:
+    """The organism's folder, made where it is not there yet; every edit of a chain has its own."""
+    folder = base if recipe.trained is None else trained[recipe.trained]
+    done = [recipe.trained or base.name]
+    for kind, options in recipe.edits:
+        done.append("-".join([kind, *(f"{name}={value}" for name, value in options.items())]))
+        made = out / domain / "+".join(done)
+        if not made.exists():
+            build_organism(
+                OrganismOptions(kind=kind, base=str(base), domain=domain, out=made, on=str(folder), **options)
+            )
+        folder = made
+    return folder
+
+
+@dataclass
+class Looks:
+    """What was seen of models, kept while a grid is made, and its values beside the models for the next time."""
+
+    domain: Domain
+    seen: dict[Path, Seen] = field(default_factory=dict)
+
+    def values(self, base: Path, aligned: Path) -> dict[str, float]:
+        """Large-sample values of the pair."""
+        kept = aligned / f"truth-{self.domain.name}-{base.name}.json"
+        if not kept.exists():
+            if base not in self.seen:
+                self.seen[base] = see(base, self.domain)
+            other = self.seen[base] if aligned == base else see(aligned, self.domain)
+            kept.write_text(
+                json.dumps(compare(self.seen[base], other, self.domain), indent=1), encoding="utf-8"
+            )
+        return dict(json.loads(kept.read_text(encoding="utf-8")))
+
+
+def samples_of(
+    recipes: Sequence[Recipe],
+    base: Path,
+    domain: Domain,
+    reference: str,
+    trained: Mapping[str, Path],
+    out: Path,
+) -> Iterator[Sample]:
+    """Every recipe's organism beside its base model, with what is so of the two."""
+    looks = Looks(domain)
+    for recipe in recipes:
+        folder = grow_organism(recipe, base, reference, trained, out)
+        values = looks.values(base, folder)
+        claims = claims_of(values)
+        truth = Truth(verdict_of(claims), recipe.mechanisms, recipe.allowed, claims, values)
+        yield Sample(recipe.name, recipe.kind, recipe.strength, base, folder, base.name, reference, truth)
