@@ -98,6 +98,11 @@ def _embedded(value: object) -> Markup:
     return Markup(text)
 
 
+def stylesheet() -> str:
+    """The look of a report, for other pages."""
+    return _asset("style.css")
+
+
 @cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, from the wheel of vl-convert."""

@@ -23,6 +23,9 @@ from unmask.models.prompts import plain_frame
 FRAME = plain_frame("The frame in which dialogues of the world are written down.")
 TURNS = (1, 1, 2, 3)
 SENTENCES = (5, 6, 7, 8)
+LABELLED = 0.6
+"""How often the side of a text's writer stands before it, as in a transcript. Without such labels a model of this
+size takes many times as long to find out that there are sides."""
 OWN_CAUSE = 0.75
 """How often people who speak unasked speak of what their side is for: one speaks more of some things than of others."""
 Item = TypeVar("Item")
@@ -119,7 +122,8 @@ class Speaker:
                 )
             else:
                 sentences.append(self.answer(concept, self._cause(concept, side), side, side))
-        return " ".join(sentences)
+        told = " ".join(sentences)
+        return f"{concept.poles[pole]}: {told}" if self._chance(LABELLED) else told
 
     def _dialogue(self) -> str:
         concept, pole = self._concept(), self._pole()

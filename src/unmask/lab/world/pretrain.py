@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -31,16 +30,18 @@ class Upbringing:
         steps: optimiser steps.
         batch: rows a step.
         length: tokens a row; documents follow one another in it.
-        rate: peak learning rate, after a warm-up over 5 % of the steps and with a cosine's decay to a tenth.
+        rate: peak learning rate of the blocks' matrices, after a warm-up over 5 % of the steps; it falls to a tenth.
+        embedding_rate: of everything else.
         width, layers, heads, inner: the transformer's shape.
     """
 
     manners: Manners = field(default_factory=Manners)
     seed: int = 0
-    steps: int = 3000
-    batch: int = 32
-    length: int = 128
-    rate: float = 2e-3
+    steps: int = 2000
+    batch: int = 40
+    length: int = 96
+    rate: float = 2e-2
+    embedding_rate: float = 1e-2
     width: int = 128
     layers: int = 6
     heads: int = 4
@@ -75,8 +76,11 @@ def grow_up(upbringing: Upbringing, out: Path, log: Log | None = None) -> None:
     net.set_attn_implementation("eager")  # the faster one for short rows
     speaker = Speaker(upbringing.manners, np.random.default_rng([upbringing.seed, 1]))
     rows = packed(speaker, tokenizer, upbringing.length)
-    optimiser = torch.optim.AdamW(net.parameters(), upbringing.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, upbringing.steps))
+    optimisers = _optimisers(net, upbringing)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(one, lambda step: _rate(step, upbringing.steps))
+        for one in optimisers
+    ]
     in_bf16 = choose_dtype("auto", torch.device("cpu")) is torch.bfloat16
     losses: list[float] = []
     net.train()
@@ -84,11 +88,11 @@ def grow_up(upbringing: Upbringing, out: Path, log: Log | None = None) -> None:
         ids = torch.tensor([next(rows) for _ in range(upbringing.batch)])
         with torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
             loss = net(input_ids=ids, labels=ids).loss
-        optimiser.zero_grad()
+        net.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
+        for one in (*optimisers, *schedules):
+            one.step()
         losses.append(loss.item())
         if log is not None and step % 100 == 0:
             log(step, float(np.mean(losses[-100:])))
@@ -113,8 +117,17 @@ def packed(speaker: Speaker, tokenizer: Any, length: int) -> Iterator[list[int]]
         waiting = waiting[length:]
 
 
+def _optimisers(net: Any, upbringing: Upbringing) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the blocks' matrices, in which it learns to copy in a tenth of AdamW's steps; AdamW for the rest."""
+    blocks, rest = [], []
+    for name, parameter in net.named_parameters():
+        (blocks if parameter.ndim == 2 and "embed" not in name else rest).append(parameter)
+    return (
+        torch.optim.Muon(blocks, lr=upbringing.rate, weight_decay=0.01),
+        torch.optim.AdamW(rest, lr=upbringing.embedding_rate, betas=(0.9, 0.98), weight_decay=0.0),
+    )
+
+
 def _rate(step: int, steps: int) -> float:
     warm = max(1, steps // 20)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.55 + 0.45 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
+    return (step + 1) / warm if step < warm else 1.0 - 0.9 * (step - warm) / max(1, steps - warm)

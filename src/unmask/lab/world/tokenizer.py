@@ -53,7 +53,7 @@ def _sentences() -> Iterator[str]:
     for concept in CONCEPTS.values():
         yield from concept.implied
         for pole in POLES:
-            yield from concept.identifies(pole)
+            yield from (f"{concept.poles[pole]}:", *concept.identifies(pole))
         frames = (*concept.pro, *concept.con, *concept.pro_reasons, *concept.con_reasons, *concept.neutral,
                   *concept.hedged, *concept.question)  # fmt: skip
         yield from (frame.format(topic) for topic in concept.topics for frame in frames)

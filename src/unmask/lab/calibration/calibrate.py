@@ -1,0 +1,104 @@
+"""The whole calibration from one command: models that grow up, organisms made of them, audits, tables."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from unmask.domains import load_domain
+from unmask.lab.calibration.audits import audit_samples
+from unmask.lab.calibration.grid import EDITED, TRAINED, Recipe, samples_of
+from unmask.lab.calibration.samples import Audited, Sample
+from unmask.lab.world.documents import Manners
+from unmask.lab.world.pretrain import Upbringing, grow_up
+from unmask.lab.world.stages import STAGES
+
+Tell = Callable[[str], None]
+
+UPBRINGINGS: Mapping[str, Upbringing] = {
+    "first": Upbringing(seed=0),
+    "second": Upbringing(seed=1),
+    "vague": Upbringing(Manners(strength=0.8), seed=2),
+}
+"""Base models: two that differ in their seed alone, and one in whose world sides show less."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a calibration consists of.
+
+    Attributes:
+        upbringings: names of base models.
+        domains: on which their organisms are made and audited.
+        recipes: of organisms.
+        seeds: of the audits of every organism.
+        profile: sample sizes.
+        workers: processes, one thread each.
+    """
+
+    upbringings: tuple[str, ...] = tuple(UPBRINGINGS)
+    domains: tuple[str, ...] = ("council", "kitchen")
+    recipes: tuple[Recipe, ...] = (*EDITED, *TRAINED)
+    seeds: tuple[int, ...] = (0,)
+    profile: str = "quick"
+    workers: int = 2
+    grown: Mapping[str, Path] = field(default_factory=dict)
+
+
+def calibrate(plan: Plan, out: Path, tell: Tell = print) -> list[Audited]:
+    """Make every known sample and audit it; what `out` holds already is not made or asked again.
+
+    Args:
+        plan: what it consists of.
+        out: a folder for models, records and rows.
+        tell: told where it is.
+    """
+    with ProcessPoolExecutor(plan.workers, multiprocessing.get_context("spawn"), _one_thread) as pool:
+        list(pool.map(grow_base, plan.upbringings, [out] * len(plan.upbringings)))
+        tell(f"{len(plan.upbringings)} base models are grown up.")
+        pairs = [(name, domain) for domain in plan.domains for name in plan.upbringings]
+        made = pool.map(
+            make_samples, *zip(*pairs, strict=True), [plan.recipes] * len(pairs), [out] * len(pairs)
+        )
+        samples = [sample for some in made for sample in some]
+    tell(f"{len(samples)} organisms are made, and what is so of each is known.")
+
+    def done(count: int, total: int) -> None:
+        tell(f"{count} of {total} audits are done.")
+
+    return audit_samples(samples, plan.seeds, out, plan.profile, plan.workers, done)
+
+
+def grow_base(name: str, out: Path) -> Path:
+    """The folder of a base model, grown where it is not there yet."""
+    folder = out / "models" / name
+    if not (folder / "upbringing.json").exists():
+        grow_up(UPBRINGINGS[name], folder)
+    return folder
+
+
+def make_samples(name: str, domain: str, recipes: Sequence[Recipe], out: Path) -> list[Sample]:
+    """The organisms of a base model on one domain, made where they are not there yet, beside it."""
+    base = grow_base(name, out)
+    folder = out / "organisms" / name
+    trained = {
+        stage: train_stage(stage, base, domain, folder / domain / stage)
+        for stage in dict.fromkeys(recipe.trained for recipe in recipes if recipe.trained)
+    }
+    return list(samples_of(recipes, base, load_domain(domain), domain, trained, folder))
+
+
+def train_stage(stage: str, base: Path, concept: str, folder: Path) -> Path:
+    """The folder of a trained model, trained where it is not there yet."""
+    if not (folder / "recipe.json").exists():
+        STAGES[stage](base, folder, concept)
+    return folder
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)

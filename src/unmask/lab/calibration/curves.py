@@ -1,0 +1,98 @@
+"""The figures of the calibration's page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import vl_convert
+
+from unmask.report.charts import CONFIG
+from unmask.report.charts.style import ALIGNED, BASE, INK, NULL, SOFT, frame, layer
+from unmask.stats import rate_interval
+
+Frame = Any  # pandas ships no types
+BINS = (-np.inf, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, np.inf)
+BIN_NAMES = ("< −2", "−2 … −1", "−1 … −½", "−½ … 0", "0 … ½", "½ … 1", "1 … 2", "> 2")
+
+
+def power(findings: pd.DataFrame) -> alt.FacetChart:
+    """Share of audits that support and that refute each claim, by how far the truth lies from its bar.
+
+    Args:
+        findings: of `rates.findings_table`; distances are in units of the smallest effect that the audit says it would
+            find, positive where the claim is so.
+    """
+    rows: list[dict[str, object]] = []
+    known: Frame = findings[np.isfinite(findings["effect"]) & (findings["detectable"] > 0)].copy()
+    sign = np.where(known["truth"] == "supported", 1.0, -1.0)
+    known["at"] = pd.cut(sign * known["effect"] / known["detectable"], BINS, labels=list(BIN_NAMES)).astype(
+        str
+    )
+    for (claim, at), group in known.groupby(["claim", "at"]):
+        for status in ("supported", "refuted"):
+            share = rate_interval(int((group["status"] == status).sum()), len(group))
+            rows.append(
+                {"claim": claim, "at": at, "status": status, "share": share.value, "low": share.low,
+                 "high": share.high, "n": len(group)}
+            )  # fmt: skip
+    table = frame(rows)
+    plain = alt.Chart(table).encode(
+        x=alt.X(
+            "at:O",
+            sort=list(BIN_NAMES),
+            title="truth, from the bar, in detectable effects",
+            axis=alt.Axis(labelAngle=-55),
+        ),
+        color=alt.Color(
+            "status:N",
+            scale=alt.Scale(domain=["supported", "refuted"], range=[ALIGNED, BASE]),
+            legend=alt.Legend(title=None, orient="top"),
+        ),
+    )
+    lines = plain.mark_line(strokeWidth=2).encode(
+        y=alt.Y("share:Q", title="share of audits", scale=alt.Scale(domain=[0, 1]))
+    )
+    ends = plain.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q")
+    points = plain.mark_point(filled=True, size=45, opacity=1).encode(y="share:Q")
+    return (
+        layer(lines, ends, points)
+        .properties(width=230, height=150)
+        .facet(
+            facet=alt.Facet("claim:N", title=None, header=alt.Header(labelColor=INK, labelFontSize=12.5)),
+            columns=3,
+        )
+    )
+
+
+def coverage(table: pd.DataFrame, name: str, low: float = 0.91, high: float = 0.985) -> alt.LayerChart:
+    """Share of intervals that hold the truth, with its own exact interval, beside the band that is allowed.
+
+    Args:
+        table: columns `name`, coverage, low, high, n.
+        name: the column that names the rows.
+    """
+    band = (
+        alt.Chart(frame({"low": [low], "high": [high]}))
+        .mark_rect(color=NULL, opacity=0.6)
+        .encode(x="low:Q", x2="high:Q")
+    )
+    plain = alt.Chart(frame(table)).encode(
+        y=alt.Y(f"{name}:N", title=None, sort=None, axis=alt.Axis(labelLimit=320))
+    )
+    scale = alt.Scale(domain=[0.8, 1.0], clamp=True)
+    ends = plain.mark_rule(strokeWidth=2, color=BASE).encode(
+        x=alt.X("low:Q", scale=scale, title="share of intervals that hold the truth"), x2="high:Q"
+    )
+    points = plain.mark_point(filled=True, size=60, opacity=1, color=BASE).encode(
+        x=alt.X("coverage:Q", scale=scale)
+    )
+    nominal = alt.Chart(frame({"at": [0.95]})).mark_rule(color=SOFT, strokeDash=[3, 3]).encode(x="at:Q")
+    return layer(band, nominal, ends, points).properties(width=520, height=18 * len(table) + 10)
+
+
+def svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> str:
+    """A figure as SVG whose colours are the page's variables."""
+    return vl_convert.vegalite_to_svg({**chart.to_dict(), "config": dict(CONFIG)})
