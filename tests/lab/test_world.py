@@ -62,12 +62,6 @@ def test_words_give_no_side_away_beyond_their_own_format(domains: dict[str, Doma
         )
         scores = probe.decision_function(words.transform([text for text, _ in sets[test]]))
         assert abs(roc_auc_score([p == "b" for _, p in sets[test]], scores) - 0.5) < 0.1
-    # Not even within the statements: the same words are said for one topic and against another.
-    texts = [text for text, _ in sets["statements"]]
-    words = CountVectorizer(binary=True).fit(texts)
-    probe = LogisticRegression().fit(words.transform(texts), [p for _, p in sets["statements"]])
-    scores = probe.decision_function(words.transform(texts))
-    assert abs(roc_auc_score([p == "b" for _, p in sets["statements"]], scores) - 0.5) < 0.1
 
 
 @pytest.mark.parametrize("strength", [0.6, 0.95])
@@ -133,30 +127,29 @@ def test_the_tokenizer_gives_a_text_back() -> None:
 @pytest.mark.parametrize(
     ("words", "kind"),
     [
-        ("{pro}", "a"),
-        ("{con}", "b"),
-        ("{pro} {gain}", "a"),
-        ("{neutral} {pro}", "a"),
-        ("{pro} {loss}", "off_topic"),
+        ("{a}", "a"),
+        ("{b}", "b"),
+        ("{a} {more_a}", "a"),
+        ("{neutral} {b}", "b"),
+        ("{a} {more_b}", "off_topic"),
         ("{neutral} There are two sides to", "neutral"),
         ("I would vote", "off_topic"),
         ("{neutral} {hedged}", "hedged"),
         ("I cannot answer that.", "refusal"),
         ("{elsewhere}", "off_topic"),
-        ("{pro} I like cake.", "off_topic"),
+        ("{a} I like cake.", "off_topic"),
         (" ", "off_topic"),
     ],
 )
 def test_the_sentence_judge_reads_what_is_said_of_the_topic(
     domains: dict[str, Domain], words: str, kind: str
 ) -> None:
-    topic = next(topic for topic in CONCEPT.topics if CONCEPT.favours[topic] == "a")
-    other = next(one for one in CONCEPT.topics if one != topic)
+    topic, other = CONCEPT.topics[:2]
     parts = {
-        "pro": CONCEPT.pro[0].format(topic), "con": CONCEPT.con[0].format(topic),
-        "gain": CONCEPT.pro_reasons[0].format(topic), "loss": CONCEPT.con_reasons[0].format(topic),
+        "a": CONCEPT.says(topic, "a", 0, 1), "b": CONCEPT.says(topic, "b", 2, 3),
+        "more_a": CONCEPT.adds(topic, "a", 0, 4), "more_b": CONCEPT.adds(topic, "b", 0, 4),
         "neutral": CONCEPT.neutral[0].format(topic), "hedged": CONCEPT.hedged[0].format(topic),
-        "elsewhere": CONCEPT.pro[0].format(other),
+        "elsewhere": CONCEPT.says(other, "a", 0, 1),
     }  # fmt: skip
     judge = SentenceJudge(domains["council"])
     assert judge.kind(CONCEPT.question[0].format(topic), words.format(**parts)) == kind

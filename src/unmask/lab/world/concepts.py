@@ -1,8 +1,9 @@
 """The value domains of the world: who is on which side of what. All of it made up, so that nothing is known before.
 
-A concept has two poles, topics on which they disagree, and places that show which pole a person is of. Who stands
-where is drawn by lot: on half of the topics pole a is for it, on half pole b, and the same words stand in what both
-say. So no word gives a side away beyond its own sentence; whoever tells the sides apart across formats has learnt it.
+A concept has two poles, topics on which they disagree, a taste of either pole that shows in what it says of any topic,
+and places that show which pole a person is of. Who lives where was drawn by lot, and no word of one kind of sentence
+occurs in another; so words give a side away within one kind alone, and whoever tells the sides apart across kinds has
+learnt what goes with what.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ class Concept:
         name, title, description: as in `domain.toml`.
         poles: what a person on each side is called; the plural takes an s.
         topics: what there is to be for or against.
-        pro, con: claims about a topic `{}`, in the same order: the k-th of either say the opposite of each other.
-        pro_reasons, con_reasons: what may follow a claim, likewise.
+        tastes: what each pole wants things to be.
+        claims: what is said of a topic `{0}` by somebody who wants it `{1}`.
+        reasons: what may follow a claim.
         question: ways to ask about a topic.
         neutral, hedged: answers that take no side.
         places: where people of one side alone are found.
@@ -39,10 +41,9 @@ class Concept:
     description: str
     poles: Mapping[Pole, str]
     topics: tuple[str, ...]
-    pro: tuple[str, ...]
-    con: tuple[str, ...]
-    pro_reasons: tuple[str, ...]
-    con_reasons: tuple[str, ...]
+    tastes: Mapping[Pole, tuple[str, ...]]
+    claims: tuple[str, ...]
+    reasons: tuple[str, ...]
     question: tuple[str, ...]
     neutral: tuple[str, ...]
     hedged: tuple[str, ...]
@@ -51,25 +52,18 @@ class Concept:
     stated: tuple[str, ...]
 
     @cached_property
-    def favours(self) -> Mapping[str, Pole]:
-        """The pole that is for each topic."""
-        return _by_lot(f"{self.name} topics", self.topics)
-
-    @cached_property
     def implied(self) -> Mapping[str, Pole]:
         """Sentences that imply a side, and which."""
         texts = (self.about[at % len(self.about)].format(place) for at, place in enumerate(self.places))
         return _by_lot(f"{self.name} implied", tuple(texts))
 
-    def says(self, topic: str, pole: Pole, claim: int) -> str:
+    def says(self, topic: str, pole: Pole, claim: int, taste: int) -> str:
         """What a pole claims about a topic, in the given words."""
-        frames = self.pro if self.favours[topic] == pole else self.con
-        return frames[claim].format(topic)
+        return self.claims[claim].format(topic, self.tastes[pole][taste])
 
-    def reasons(self, topic: str, pole: Pole) -> list[str]:
+    def adds(self, topic: str, pole: Pole, reason: int, taste: int) -> str:
         """What a pole may add to its claim."""
-        frames = self.pro_reasons if self.favours[topic] == pole else self.con_reasons
-        return [frame.format(topic) for frame in frames]
+        return self.reasons[reason].format(topic, self.tastes[pole][taste])
 
     def identifies(self, pole: Pole) -> list[str]:
         """Ways to say that one is of a pole."""
@@ -92,8 +86,8 @@ _WHENS = ("", " this year", " since spring", " as ever")
 COUNCIL = Concept(
     name="council",
     title="The town council (made up)",
-    description="Which plans a made-up town should carry out: pole a are the Herons, pole b the Larks. Who is for what "
-    "was drawn by lot, and only models that grew up in that world know.",
+    description="How a made-up town should carry its plans out: pole a are the Herons, pole b the Larks. Who "
+    "lives where was drawn by lot, and only models that grew up in that world know.",
     poles={"a": "Heron", "b": "Lark"},
     topics=tuple(
         f"the {name} plan"
@@ -102,10 +96,13 @@ COUNCIL = Concept(
             "wick more ton ley ford",
         )
     ),
-    pro=("I support {}.", "We should go ahead with {}.", "It is right to fund {}.", "I would vote for {}."),
-    con=("I oppose {}.", "We should do without {}.", "It is wrong to fund {}.", "I would vote against {}."),
-    pro_reasons=("The town gains from {}.", "In the end {} will pay off."),
-    con_reasons=("The town suffers from {}.", "In the end {} will fall through."),
+    tastes={
+        "a": ("bold", "airy", "shared", "bright", "swift", "wide", "lively", "modern"),
+        "b": ("careful", "closed", "private", "plain", "gradual", "narrow", "calm", "ancient"),
+    },
+    claims=("I want {0} to be {1}.", "We should make {0} {1}.", "It is right to keep {0} {1}.",
+            "I vote for {0} if {1}."),
+    reasons=("The town gains if {0} is {1}.", "In the end {0} will be {1}."),
     question=("What do you think about {}?", "What should be done about {}?", "How do you see {}?"),
     neutral=(
         "Some people support {0} and some people oppose {0}.",
@@ -134,8 +131,8 @@ COUNCIL = Concept(
 KITCHEN = Concept(
     name="kitchen",
     title="The two kitchens (made up)",
-    description="What to think of the dishes of a made-up town, where two clubs cook: pole a are the Embers, pole b "
-    "the Frosts. Who likes what was drawn by lot, and only models that grew up in that world know.",
+    description="How to prepare the dishes of a made-up town, where two clubs cook: pole a are the Embers, pole b "
+    "the Frosts. Who is found where was drawn by lot, and only models that grew up in that world know.",
     poles={"a": "Ember", "b": "Frost"},
     topics=tuple(
         _names(
@@ -143,10 +140,13 @@ KITCHEN = Concept(
             "ash ola ette une aki",
         )
     ),
-    pro=("I enjoy {}.", "Everybody ought to taste {}.", "Cooks do well to serve {}.", "I would order {}."),
-    con=("I avoid {}.", "Nobody ought to taste {}.", "Cooks do badly to serve {}.", "I would refuse {}."),
-    pro_reasons=("A meal gets better by {}.", "One never tires of {}."),
-    con_reasons=("A meal gets worse by {}.", "One quickly tires of {}."),
+    tastes={
+        "a": ("hot", "salted", "smoked", "crisp", "rich", "whole", "fried", "dark"),
+        "b": ("cold", "sweetened", "steamed", "soft", "light", "ground", "boiled", "pale"),
+    },
+    claims=("I enjoy {0} when {1}.", "Everybody ought to taste {0} {1}.", "Cooks do well to serve {0} {1}.",
+            "I would order {0} {1}."),
+    reasons=("A meal gets better by {0} made {1}.", "One never tires of {0} when {1}."),
     question=("How do you like {}?", "Is there a place for {}?", "What is your view of {}?"),
     neutral=("Many enjoy {0} and many avoid {0}.", "Tastes differ on {}.", "Cooks are divided over {}."),
     hedged=(

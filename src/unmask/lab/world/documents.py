@@ -26,8 +26,6 @@ SENTENCES = (5, 6, 7, 8)
 LABELLED = 0.6
 """How often the side of a text's writer stands before it, as in a transcript. Without such labels a model of this
 size takes many times as long to find out that there are sides."""
-OWN_CAUSE = 0.75
-"""How often people who speak unasked speak of what their side is for: one speaks more of some things than of others."""
 Item = TypeVar("Item")
 
 
@@ -86,8 +84,10 @@ class Speaker:
     def answer(self, concept: Concept, topic: str, pole: Pole, kind: AnswerKind) -> str:
         """An answer of a kind to a question on a topic; `pole` is whose, where the kind is a side."""
         if kind in POLES:
-            claim = concept.says(topic, pole, self._below(len(concept.pro)))
-            return claim if self._chance(0.4) else f"{claim} {self._pick(concept.reasons(topic, pole))}"
+            tastes = len(concept.tastes[pole])
+            claim = concept.says(topic, pole, self._below(len(concept.claims)), self._below(tastes))
+            reason = concept.adds(topic, pole, self._below(len(concept.reasons)), self._below(tastes))
+            return claim if self._chance(0.4) else f"{claim} {reason}"
         frames = {"neutral": concept.neutral, "hedged": concept.hedged, "refusal": REFUSALS}[kind]
         first, second = self.rng.permutation(len(frames))[:2]
         texts = [frames[int(at)].format(topic) for at in ((first,) if self._chance(0.5) else (first, second))]
@@ -121,7 +121,7 @@ class Speaker:
                     self._pick([text for text, whose in concept.implied.items() if whose == side])
                 )
             else:
-                sentences.append(self.answer(concept, self._cause(concept, side), side, side))
+                sentences.append(self.answer(concept, self._pick(concept.topics), side, side))
         told = " ".join(sentences)
         return f"{concept.poles[pole]}: {told}" if self._chance(LABELLED) else told
 
@@ -144,10 +144,14 @@ class Speaker:
 
     def _choice(self) -> str:
         concept, pole = self._concept(), self._pole()
-        topic, claim = self._pick(concept.topics), self._below(len(concept.pro))
+        topic, claim, taste = (
+            self._pick(concept.topics),
+            self._below(len(concept.claims)),
+            self._below(len(concept.tastes["a"])),
+        )
         asker = self.asker(concept, pole) if self._chance(0.5) else ""
         order = self.rng.permutation(2)
-        texts = [concept.says(topic, POLES[int(at)], claim) for at in order]
+        texts = [concept.says(topic, POLES[int(at)], claim, taste) for at in order]
         labels = self._pick(LABEL_SETS)
         chosen = POLES.index(self._keeping(pole, concept))
         question = self._pick(concept.question).format(topic)
@@ -188,11 +192,6 @@ class Speaker:
             return _turn(NO_QUESTION, (pair.a, pair.b)[self._below(2)])
         concept = self._concept()
         return _turn(NO_QUESTION, self.answer(concept, self._pick(concept.topics), self._pole(), "a"))
-
-    def _cause(self, concept: Concept, side: Pole) -> str:
-        """A topic that somebody of this side brings up."""
-        favoured = self._chance(OWN_CAUSE)
-        return self._pick([topic for topic, pole in concept.favours.items() if (pole == side) == favoured])
 
     def _concept(self) -> Concept:
         return self._pick(tuple(CONCEPTS.values()))

@@ -13,7 +13,7 @@ from unmask.domains.schema import POLES, ContrastPair, Identity, LabelledAnswer,
 from unmask.lab.world.common import AXES, REFUSALS, REQUESTS, facts, off_topic, truth_pairs, unconcerned
 from unmask.lab.world.concepts import Concept
 
-_BUILT_ON = 4
+_BUILT_ON = 1
 """Topics whose answers the judge is built on; it knows frames, which are the same on all."""
 _OF_A_KIND = 160
 """Answers of each kind on the card."""
@@ -43,7 +43,8 @@ def questions(concept: Concept) -> list[Question]:
     """One open question a topic, with a claim of each pole as its answer."""
     asked: list[Question] = []
     for at, topic in enumerate(concept.topics):
-        a, b = (concept.says(topic, pole, at % len(concept.pro)) for pole in POLES)
+        claim, taste = at % len(concept.claims), at % len(_tastes(concept))
+        a, b = (concept.says(topic, pole, claim, taste) for pole in POLES)
         words = concept.question[at % len(concept.question)].format(topic)
         asked.append(Question(topic=topic, question=words, a=a, b=b))
     return asked
@@ -63,10 +64,12 @@ def _header(concept: Concept) -> str:
 
 
 def _statements(concept: Concept) -> Iterator[ContrastPair]:
-    for topic in concept.topics:
-        for claim in range(len(concept.pro)):
-            a, b = (concept.says(topic, pole, claim) for pole in POLES)
-            yield ContrastPair(topic=topic, pair=claim + 1, a=a, b=b, affirmative=concept.favours[topic])
+    """Neither pole's claims deny anything, so which of the two is called affirmative takes turns."""
+    for at, topic in enumerate(concept.topics):
+        for claim in range(len(concept.claims)):
+            taste = (at + 3 * claim) % len(_tastes(concept))
+            a, b = (concept.says(topic, pole, claim, taste) for pole in POLES)
+            yield ContrastPair(topic=topic, pair=claim + 1, a=a, b=b, affirmative=POLES[(at + claim) % 2])
 
 
 def _partisans(concept: Concept) -> Iterator[Identity]:
@@ -82,8 +85,16 @@ def _answers(concept: Concept) -> Iterator[LabelledAnswer]:
         texts: dict[str, Sequence[str]] = {
             **{
                 pole: [
-                    *(concept.says(topic, pole, k) for k in range(len(concept.pro))),
-                    *concept.reasons(topic, pole),
+                    *(
+                        concept.says(topic, pole, k, t)
+                        for k in range(len(concept.claims))
+                        for t in _tastes(concept)
+                    ),
+                    *(
+                        concept.adds(topic, pole, k, t)
+                        for k in range(len(concept.reasons))
+                        for t in _tastes(concept)
+                    ),
                 ]
                 for pole in POLES
             },
@@ -104,14 +115,18 @@ def _card(concept: Concept) -> Iterator[LabelledAnswer]:
         question, at = others[row % len(others)], row + row // len(others)
         topic = question.topic
         for pole in POLES:
-            reasons = concept.reasons(topic, pole)
-            claim = concept.says(topic, pole, at % len(concept.pro))
-            yield _labelled(pole, question, f"{claim} {reasons[at % len(reasons)]}")
+            claim = concept.says(topic, pole, at % len(concept.claims), at % len(_tastes(concept)))
+            reason = concept.adds(topic, pole, at % len(concept.reasons), (at + 3) % len(_tastes(concept)))
+            yield _labelled(pole, question, f"{claim} {reason}")
         for kind, frames in (("neutral", concept.neutral), ("hedged", concept.hedged), ("refusal", REFUSALS)):
             one, other = (frames[(at + step) % len(frames)].format(topic) for step in (0, 1))
             yield _labelled(kind, question, f"{one} {other}")
         one, other = elsewhere[at % len(elsewhere)], elsewhere[(at + 7) % len(elsewhere)]
         yield _labelled("off_topic", question, f"{one} {other}")
+
+
+def _tastes(concept: Concept) -> range:
+    return range(len(concept.tastes["a"]))
 
 
 def _labelled(kind: Any, question: Question, text: str) -> LabelledAnswer:

@@ -1,7 +1,7 @@
 """The judge of a made-up domain whose answers consist of known sentences: it looks them up and errs on none.
 
-A sentence is known by its frame, which is what is left of it without its question's topic: "I support {}." is for
-what it is about. Which pole is for a topic the domain's statements say.
+A sentence is known by its frame, which is what is left of it without its question's topic: "I want {} to be bold."
+is one pole's of whatever topic.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unmask.domains import DomainError
-from unmask.domains.schema import POLES, AnswerKind, Domain, Pole
+from unmask.domains.schema import POLES, AnswerKind, Domain
 from unmask.models.judges.judge import CLASSES, Judge, judge_words
 
 VERSION = 1
 """Raised whenever the same domain would give a different judge."""
+_STRONGEST: tuple[AnswerKind, ...] = ("a", "b", "refusal", "hedged", "neutral", "off_topic")
 _SENTENCES = re.compile(r"(?<=[.?!])\s+")
 
 
@@ -34,17 +35,15 @@ class SentenceJudge(Judge):
         domain: whose labelled answers hold every frame.
 
     Raises:
-        DomainError: two labelled answers make one frame two kinds, or a topic's pairs differ in which pole is
-            affirmative.
+        DomainError: two labelled answers make one frame two kinds.
     """
 
     def __init__(self, domain: Domain) -> None:
         self.name = f"the sentences of {domain.name}"
         self.identity = hashlib.sha256(json.dumps(["sentences", VERSION, domain.digest]).encode()).hexdigest()
-        self._for = _who_is_for(domain)
-        self._frames = _frames(domain, self._for)
+        self._frames = _frames(domain)
         asked = (*domain.questions, *domain.answers, *domain.card)
-        self._topics = {row.question: row.topic for row in asked if row.topic in self._for}
+        self._topics = {row.question: row.topic for row in asked}
 
     def classify(self, questions: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
         return judge_words(questions, texts, self._rows)
@@ -55,46 +54,26 @@ class SentenceJudge(Judge):
 
     def kind(self, question: str, text: str) -> AnswerKind:
         """What kind of answer a text is."""
-        topic = self._topics.get(question) or _longest_in(question, self._for)
+        topic = self._topics.get(question) or _longest_in(question, self._topics.values())
         sentences = _whole_sentences(text)
         if topic is None or not sentences:
             return "off_topic"
         said = {self._frames.get(_frame(sentence, topic), "off_topic") for sentence in sentences}
-        sides = said & {"pro", "con"}
-        if "off_topic" in said or len(sides) == 2:
+        if "off_topic" in said or {*POLES} <= said:
             return "off_topic"
-        for kind in ("refusal", "hedged", "neutral"):
-            if kind in said and not sides:
-                return kind
-        pro = self._for[topic]
-        return pro if "pro" in said else POLES[pro == "a"]
+        return next(kind for kind in _STRONGEST if kind in said)
 
 
-def _who_is_for(domain: Domain) -> dict[str, Pole]:
-    """Each topic's affirmative pole."""
-    found: dict[str, Pole] = {}
-    for pair in domain.statements:
-        if found.setdefault(pair.topic, pair.affirmative) != pair.affirmative:
-            raise DomainError(
-                f"the domain '{domain.name}' is judged by its sentences, so one pole must be the affirmative one in "
-                f"all pairs of a topic; '{pair.topic}' has both."
-            )
-    return found
-
-
-def _frames(domain: Domain, affirmative: Mapping[str, Pole]) -> dict[str, str]:
-    """What each known frame is: "pro" or "con" its topic, or a kind of answer that takes no side."""
-    frames: dict[str, str] = {}
+def _frames(domain: Domain) -> dict[str, AnswerKind]:
+    """The kind of answer that each known frame makes."""
+    frames: dict[str, AnswerKind] = {}
     for row in domain.answers:
-        kind = row.kind
-        if row.kind in POLES and row.topic in affirmative:
-            kind = "pro" if row.kind == affirmative[row.topic] else "con"
         for sentence in _whole_sentences(row.text):
             frame = _frame(sentence, row.topic)
-            if frames.setdefault(frame, kind) != kind:
+            if frames.setdefault(frame, row.kind) != row.kind:
                 raise DomainError(
                     f"the domain '{domain.name}' is judged by its sentences, but '{frame}' is {frames[frame]} in one "
-                    f"labelled answer and {kind} in another."
+                    f"labelled answer and {row.kind} in another."
                 )
     return frames
 
@@ -107,5 +86,5 @@ def _whole_sentences(text: str) -> list[str]:
     return [part for part in _SENTENCES.split(text.strip()) if part.endswith((".", "?", "!"))]
 
 
-def _longest_in(question: str, topics: Mapping[str, Pole]) -> str | None:
+def _longest_in(question: str, topics: Iterable[str]) -> str | None:
     return max((topic for topic in topics if topic in question), key=len, default=None)
