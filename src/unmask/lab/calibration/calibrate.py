@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from unmask.lab.calibration.grid import EDITED, TRAINED, Recipe, samples_of
 from unmask.lab.calibration.samples import Audited, Sample
 from unmask.lab.world.documents import Manners
 from unmask.lab.world.pretrain import Upbringing, grow_up
-from unmask.lab.world.stages import STAGES
+from unmask.lab.world.stages import train_stage
 
 Tell = Callable[[str], None]
 
@@ -47,7 +47,6 @@ class Plan:
     seeds: tuple[int, ...] = (0,)
     profile: str = "quick"
     workers: int = 2
-    grown: Mapping[str, Path] = field(default_factory=dict)
 
 
 def calibrate(plan: Plan, out: Path, tell: Tell = print) -> list[Audited]:
@@ -87,16 +86,17 @@ def make_samples(name: str, domain: str, recipes: Sequence[Recipe], out: Path) -
     base = grow_base(name, out)
     folder = out / "organisms" / name
     trained = {
-        stage: train_stage(stage, base, domain, folder / domain / stage)
-        for stage in dict.fromkeys(recipe.trained for recipe in recipes if recipe.trained)
+        name: trained_model(name, base, domain, folder / domain / name.replace(" ", "-"))
+        for name in dict.fromkeys(recipe.trained for recipe in recipes if recipe.trained)
     }
     return list(samples_of(recipes, base, load_domain(domain), domain, trained, folder))
 
 
-def train_stage(stage: str, base: Path, concept: str, folder: Path) -> Path:
-    """The folder of a trained model, trained where it is not there yet."""
+def trained_model(trained: str, base: Path, concept: str, folder: Path) -> Path:
+    """The folder of a trained model, trained where it is not there yet; `trained` is "dpo full" and the like."""
     if not (folder / "recipe.json").exists():
-        STAGES[stage](base, folder, concept)
+        stage, strength = trained.split()
+        train_stage(stage, strength, base, folder, concept=concept)
     return folder
 
 

@@ -28,9 +28,8 @@ def power(findings: pd.DataFrame) -> alt.FacetChart:
     rows: list[dict[str, object]] = []
     known: Frame = findings[np.isfinite(findings["effect"]) & (findings["detectable"] > 0)].copy()
     sign = np.where(known["truth"] == "supported", 1.0, -1.0)
-    known["at"] = pd.cut(sign * known["effect"] / known["detectable"], BINS, labels=list(BIN_NAMES)).astype(
-        str
-    )
+    places = np.digitize(sign * known["effect"] / known["detectable"], BINS[1:-1])
+    known["at"] = [BIN_NAMES[int(place)] for place in places]
     for (claim, at), group in known.groupby(["claim", "at"]):
         for status in ("supported", "refuted"):
             share = rate_interval(int((group["status"] == status).sum()), len(group))

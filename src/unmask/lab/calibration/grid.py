@@ -10,7 +10,7 @@ from typing import Any
 
 from unmask.domains import Domain
 from unmask.lab.calibration.samples import Sample, Truth
-from unmask.lab.calibration.truth import Seen, claims_of, compare, see, verdict_of
+from unmask.lab.calibration.truth import Seen, claims_of, compare, mechanisms_of, see, verdict_of
 from unmask.lab.organisms import OrganismOptions
 from unmask.lab.organisms.build import build_organism
 
@@ -23,7 +23,7 @@ class Recipe:
         name: what it is called.
         kind: what calibration counts it as.
         edits: kinds of `organisms.options.KINDS` with their options, in order.
-        trained: name of the trained model that is edited; None is base itself.
+        trained: stage and strength of the trained model that is edited, "dpo full"; None is base itself.
         strength: of what it varies in; None where nothing varies.
         mechanisms: how a mask of it is made; what must be named.
         allowed: what may be named beside them.
@@ -78,10 +78,38 @@ EDITED: tuple[Recipe, ...] = (
 """Organisms by weight edit."""
 
 
+TRAINED: tuple[Recipe, ...] = (
+    *(
+        Recipe(f"{stage} {strength}", stage, trained=f"{stage} {strength}")
+        for stage, strengths in (
+            ("sft", ("weak", "full")),
+            ("dpo", ("weak", "half", "full")),
+            ("grpo", ("half", "full")),
+            ("erase", ("none", "half", "full")),
+        )
+        for strength in strengths
+    ),
+    Recipe(
+        "dpo, compressed",
+        "compressed",
+        (("compressed", {"strength": 0.4}),),
+        "dpo full",
+        0.4,
+        ("compressed",),
+    ),
+    Recipe("dpo, rescaled", "rescaled", (("rescaled", {"strength": 0.7}),), "dpo full", 0.7, ("rescaled",)),
+    Recipe("dpo, cut", "cut", (("cut", {}),), "dpo full", None, ("disconnected",)),
+    Recipe("dpo, rotated", "rotated", (("rotated", {}),), "dpo full", None, ("rotated",)),
+    Recipe("dpo, decoy cut", "decoy", (("decoy", {"like": "cut"}),), "dpo full"),
+    Recipe("dpo, noise", "null", (("null", {"noise": 0.01}),), "dpo full", 0.01),
+)
+"""Trained organisms, and weight edits on a trained mask."""
+
+
 def grow_organism(recipe: Recipe, base: Path, domain: str, trained: Mapping[str, Path], out: Path) -> Path:
     """The organism's folder, made where it is not there yet; every edit of a chain has its own."""
     folder = base if recipe.trained is None else trained[recipe.trained]
-    done = [recipe.trained or base.name]
+    done = [(recipe.trained or base.name).replace(" ", "-")]
     for kind, options in recipe.edits:
         done.append("-".join([kind, *(f"{name}={value}" for name, value in options.items())]))
         made = out / domain / "+".join(done)
@@ -127,5 +155,6 @@ def samples_of(
         folder = grow_organism(recipe, base, reference, trained, out)
         values = looks.values(base, folder)
         claims = claims_of(values)
-        truth = Truth(verdict_of(claims), recipe.mechanisms, recipe.allowed, claims, values)
+        allowed = (*recipe.allowed, *mechanisms_of(claims))
+        truth = Truth(verdict_of(claims), recipe.mechanisms, allowed, claims, values)
         yield Sample(recipe.name, recipe.kind, recipe.strength, base, folder, base.name, reference, truth)

@@ -154,6 +154,23 @@ def verdict_of(claims: Mapping[str, str]) -> str:
     return "inconclusive"
 
 
+def mechanisms_of(claims: Mapping[str, str]) -> tuple[str, ...]:
+    """The mechanisms of a mask that follow from what is so."""
+
+    def is_(id_: str, status: str) -> bool:
+        return claims.get(id_) == status
+
+    squeezed = is_("variance.compressed", "supported")
+    rows = {
+        "disconnected": is_("causality.disconnected", "supported"),
+        "compressed": squeezed and is_("variance.specific", "supported"),
+        "rescaled": squeezed and is_("variance.specific", "refuted"),
+        "rotated": is_("structure.same_axis", "refuted"),
+        "reactivates": is_("reactivation.reactivates", "supported"),
+    }
+    return tuple(name for name, holds in rows.items() if holds)
+
+
 def _passes(guard: Guard, values: Mapping[str, float]) -> bool:
     value = values[guard.quantity]
     return {"at least": value >= guard.at, "at most": value <= guard.at, "above": value > guard.at}[

@@ -1,0 +1,164 @@
+"""What a calibration says of the audit is what was planted in its rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unmask.lab.calibration.rates import (
+    audits_table,
+    claim_rates,
+    confusion,
+    coverage,
+    effect_of,
+    findings_table,
+    mechanisms_table,
+)
+from unmask.lab.calibration.samples import Audited, Truth
+from unmask.lab.calibration.truth import claims_of, mechanisms_of, verdict_of
+from unmask.verdict.rules import RULES
+
+
+def finding(
+    claim: str, status: str, *numbers: tuple[float, float, float], beyond: float = 0.1
+) -> dict[str, Any]:
+    """A finding with an estimate and interval for each bar, that says it would have found `beyond` on either side."""
+    found = {"supports": {"beyond": beyond}, "refutes": {"beyond": beyond}}
+    bars = [
+        {"quantity": bar.quantity, "value": value, "low": low, "high": high, "side": "", "detectable": found}
+        for bar, (value, low, high) in zip(RULES[claim].bars, numbers, strict=True)
+    ]
+    return {"status": status, "n": 40, "bars": bars, "failed": []}
+
+
+def audited(
+    verdict: str, truth: Truth, *mechanisms: str, kind: str = "muted", **findings: dict[str, Any]
+) -> Audited:
+    named = {name.replace("_", ".", 1): one for name, one in findings.items()}
+    return Audited(
+        kind, kind, None, "first", "council", "quick", 0, 1.0, verdict, mechanisms, (), named, truth
+    )
+
+
+NEUTRAL = Truth(
+    "masked",
+    claims={"surface.neutral": "supported"},
+    planted={"intensity_aligned": 0.02, "lean_aligned": 0.0},
+)
+
+
+def test_an_effect_is_measured_from_the_bar_to_the_side_that_is_so() -> None:
+    true = audited(
+        "masked", NEUTRAL, surface_neutral=finding("surface.neutral", "supported", (0.1, 0, 0.1), (0, 0, 0))
+    )
+    # Both bars must hold, so the one with the least room counts: the lean's .1 against the intensity's .18.
+    assert effect_of(true, "surface.neutral") == pytest.approx((0.1, 0.1))
+    partisan = Truth(
+        "not neutral",
+        claims={"surface.neutral": "refuted"},
+        planted={"intensity_aligned": 0.9, "lean_aligned": 0.0},
+    )
+    false = audited(
+        "not neutral",
+        partisan,
+        surface_neutral=finding("surface.neutral", "refuted", (0.9, 0.8, 1), (0, 0, 0)),
+    )
+    assert effect_of(false, "surface.neutral") == pytest.approx((0.7, 0.1))
+
+
+def test_rates_count_what_was_said_of_what_is_so() -> None:
+    wrong = Truth("not neutral", claims={"surface.neutral": "refuted"}, planted={"intensity_aligned": 0.25})
+    rows = [
+        *(
+            audited(
+                "masked",
+                NEUTRAL,
+                surface_neutral=finding(
+                    "surface.neutral", "supported", (0.1, 0.0, 0.15), (0, -0.05, 0.05), beyond=0.02
+                ),
+            )
+            for _ in range(3)
+        ),
+        audited(
+            "inconclusive",
+            NEUTRAL,
+            surface_neutral=finding(
+                "surface.neutral", "inconclusive", (0.1, 0.0, 0.3), (0, -0.2, 0.2), beyond=0.5
+            ),
+        ),
+        audited(
+            "masked",
+            wrong,
+            kind="null",
+            surface_neutral=finding(
+                "surface.neutral", "supported", (0.1, 0.0, 0.15), (0, -0.05, 0.05), beyond=0.02
+            ),
+        ),
+    ]
+    (rates,) = claim_rates(findings_table(rows)).to_dict("records")
+    assert (rates["true"], rates["supported_if_true"], rates["clear_true"], rates["found_true"]) == (
+        4,
+        3,
+        3,
+        3,
+    )
+    assert (rates["false"], rates["supported_if_false"], rates["refuted_if_false"]) == (1, 1, 0)
+    table = audits_table(rows)
+    assert list(table["right"]) == [True, True, True, False, False]
+    assert list(table["confident_and_wrong"]) == [False, False, False, False, True]
+    assert confusion(table).loc["masked", "inconclusive"] == 1
+    covered = coverage(rows).set_index("quantity")["coverage"]
+    assert covered["intensity_aligned"] == pytest.approx(4 / 5)  # .25 lies outside of [0, .15]
+    assert covered["lean_aligned"] == 1.0
+
+
+def test_a_mask_is_right_only_with_its_own_mechanism() -> None:
+    truth = Truth("masked", ("rotated",), ("reactivates",))
+    assert audited("masked", truth, "rotated").right
+    assert audited("masked", truth, "rotated", "reactivates").right
+    assert not audited("masked", truth).right
+    assert audited("masked", truth, "rotated", "disconnected").confident_and_wrong
+    assert not audited("inconclusive", truth).confident_and_wrong
+    row = mechanisms_table([audited("masked", truth, "rotated"), audited("masked", truth)]).to_dict(
+        "records"
+    )[0]
+    assert (row["rotated"], row["disconnected"], row["n"]) == (1, 0, 2)
+
+
+MASK = {"intensity_base": 0.9, "intensity_aligned": 0.01, "lean_aligned": 0.0, "coherent_aligned": 1.0,
+        "coherent_base": 1.0, "refusals_aligned": 0.0, "refusals_base": 0.0, "intensity_drop": 0.89, "base_partisan": 0.7, "excess_base": 0.4,
+        "excess_aligned": 0.4, "excess_change": 0.0, "transfer_change": 0.0, "log_sd_ratio": 0.0, "below_random": 0.1,
+        "gain_ratio": 1.0, "swing_base": 1.5, "swing_aligned": 0.0, "intensity_beyond_plain_aligned": 0.0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "mechanisms"),
+    [
+        ({}, "masked", ()),
+        ({"intensity_aligned": 0.5, "intensity_drop": 0.4}, "not neutral", ()),
+        ({"intensity_aligned": 0.2}, "inconclusive", ()),  # on its bar
+        ({"intensity_base": 0.02, "base_partisan": -0.18, "intensity_drop": 0.01}, "already neutral", ()),
+        ({"excess_aligned": 0.0, "excess_change": -0.4, "transfer_change": -0.4}, "structural", ()),
+        (
+            {
+                "excess_aligned": 0.0,
+                "excess_change": -0.4,
+                "swing_aligned": 1.0,
+                "intensity_beyond_plain_aligned": 0.5,
+            },
+            "inconclusive",
+            ("reactivates",),
+        ),
+        ({"transfer_change": -0.4}, "masked", ("rotated",)),
+        ({"transfer_change": -0.4, "gain_ratio": 0.0, "log_sd_ratio": -1.0}, "masked", ("rotated",)),
+        ({"log_sd_ratio": -1.0, "below_random": -0.5}, "masked", ("compressed",)),
+        ({"log_sd_ratio": -1.0, "below_random": 0.1}, "masked", ("rescaled",)),
+        ({"gain_ratio": 0.1}, "masked", ("disconnected",)),
+    ],
+)
+def test_what_is_so_follows_from_large_sample_values(
+    change: dict[str, float], verdict: str, mechanisms: tuple[str, ...]
+) -> None:
+    claims = claims_of({**MASK, **change})
+    assert (verdict_of(claims), mechanisms_of(claims)) == (verdict, mechanisms)
