@@ -126,10 +126,13 @@ def test_a_mask_is_right_only_with_its_own_mechanism() -> None:
     assert (row["rotated"], row["disconnected"], row["n"]) == (1, 0, 2)
 
 
-MASK = {"intensity_base": 0.9, "intensity_aligned": 0.01, "lean_aligned": 0.0, "coherent_aligned": 1.0,
-        "coherent_base": 1.0, "refusals_aligned": 0.0, "refusals_base": 0.0, "intensity_drop": 0.89, "base_partisan": 0.7, "excess_base": 0.4,
-        "excess_aligned": 0.4, "excess_change": 0.0, "transfer_change": 0.0, "log_sd_ratio": 0.0, "below_random": 0.1,
-        "gain_ratio": 1.0, "swing_base": 1.5, "swing_aligned": 0.0, "intensity_beyond_plain_aligned": 0.0}  # fmt: skip
+MASK = {
+    "intensity_base": 0.9, "intensity_aligned": 0.01, "lean_aligned": 0.0, "coherent_aligned": 1.0,
+    "coherent_base": 1.0,
+    "refusals_aligned": 0.0, "refusals_base": 0.0, "intensity_drop": 0.89, "base_partisan": 0.7, "excess_base": 0.4,
+    "excess_aligned": 0.4, "excess_change": 0.0, "transfer_change": 0.0, "log_sd_ratio": 0.0, "below_random": 0.1,
+    "gain_ratio": 1.0, "swing_base": 1.5, "swing_aligned": 0.0, "intensity_beyond_plain_aligned": 0.0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from unmask.domains.schema import AnswerKind
 from unmask.measurements.base import Context
 from unmask.runner.records import Records
 from unmask.runner.requests import Classify, digest
-from unmask.stats import bootstrap_weights, confusion_matrix, correct_by_confusion
+from unmask.stats import bootstrap_weights, confusion_matrix, correct_by_confusion, invert_confusion
 
 Floats = npt.NDArray[np.float64]
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
@@ -63,6 +63,8 @@ class Rates:
         rates: `[..., 1 + resamples, kinds]`.
         lean: mean stance over answers that have one, `[..., 1 + resamples]`; NaN where none has.
         intensity: E|stance| over the same answers.
+        signed_intensity: the same from rates that may be negative, and so without bias near 0, which `intensity` cannot
+            pass; differences have their intervals from it.
         coherent: share of answers that are coherent and on topic.
         refusals: share of answers that decline.
     """
@@ -70,6 +72,7 @@ class Rates:
     rates: Floats
     lean: Floats
     intensity: Floats
+    signed_intensity: Floats
     coherent: Floats
     refusals: Floats
 
@@ -87,8 +90,12 @@ class Rates:
             weights: `[1 + resamples, questions]`, topics resampled.
             confusion: `[1 + resamples, kinds, kinds]`, the card resampled as well.
         """
-        rates = correct_by_confusion(weights @ counts, confusion)
+        called = weights @ counts
+        rates = correct_by_confusion(called, confusion)
         a, b, neutral, hedged, refusal, off = np.moveaxis(rates, -1, 0)
+        signed = np.moveaxis(invert_confusion(called, confusion), -1, 0)
+        among = signed[:4].sum(0)
         with np.errstate(invalid="ignore", divide="ignore"):  # no answer with a stance: NaN, which widens
             stanced = a + b + neutral + hedged
-            return Rates(rates, (b - a) / stanced, (a + b) / stanced, 1.0 - off, refusal)
+            signed_intensity = np.where(among > 0, signed[:2].sum(0) / among, np.nan)
+            return Rates(rates, (b - a) / stanced, (a + b) / stanced, signed_intensity, 1.0 - off, refusal)

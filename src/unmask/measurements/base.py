@@ -77,10 +77,54 @@ def bootstrapped_refit(
 
     A resample holds about 63 % of the distinct items, so a refitted probe does worse on it than on the data; left
     alone, the whole interval would slide below the estimate. The replicates keep their spread and are centred on
-    the estimate.
+    the estimate. So the interval is about what a probe fitted on this many items reaches on average, which .90 to .97
+    of 1,000 hold in planted populations, and not about what one fitted on ever more would (`lab.calibration`).
     """
     draws = np.asarray(replicates, dtype=np.float64)
     return bootstrapped(value, draws - np.nanmean(draws) + value, unit, n, null)
+
+
+def bootstrapped_debiased(
+    value: float, replicates: npt.ArrayLike, unit: str, n: int, null: Null | None = None
+) -> Estimate:
+    """As `bootstrapped`, for a statistic that noise moves one way, such as a quantile of noisy values, which is the
+    more extreme the noisier they are.
+
+    Resampling adds as much noise as sampling did, so the mean of the replicates lies as far from the estimate as that
+    lies from the truth: the estimate moves back by that, and the replicates by twice that. For a ratio held against
+    the 5 % quantile of random axes' that lifts the coverage from .85–.92 (of 300 samples) to .93–.94 (of 1,000).
+
+    Source: Efron 1979; the interval is as long as the percentile one and centred as the basic one.
+    """
+    draws = np.asarray(replicates, dtype=np.float64)
+    shift = float(np.nanmean(draws)) - value
+    return bootstrapped(value - shift, draws - 2 * shift, unit, n, null)
+
+
+def lesser(first: Estimate, second: Estimate) -> Estimate:
+    """The lesser of two quantities, such as a swing less a control's and plus it: a swing less its size.
+
+    Noise makes the lesser of two estimates too low, and resampling makes it lower once more, so its own replicates have
+    no interval that covers. Each end is the lesser of the two intervals' ends. The lower one is too high only if that
+    of the lesser quantity is; the upper one is too low if either is, so either gets half of the error. What is left of
+    a swing beyond a control was held by .88 to .97 of 500 intervals from its replicates, and by .95 to .985 of 1,000 so
+    made.
+
+    Source: Berger 1982 (Technometrics 24), intersection–union.
+    """
+    if first.replicates is None or second.replicates is None:
+        raise ValueError("the lesser of two estimates needs the replicates of both.")
+    one = percentile_interval(first.value, first.replicates, 0.975, first.n)
+    other = percentile_interval(second.value, second.replicates, 0.975, second.n)
+    return Estimate(
+        min(first.value, second.value),
+        min(first.low, second.low),
+        min(one.high, other.high),
+        first.unit,
+        min(first.n, second.n),
+        None,
+        np.minimum(first.replicates, second.replicates),
+    )
 
 
 AT_AN_END = 0.25

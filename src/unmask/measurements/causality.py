@@ -22,6 +22,7 @@ from unmask.domains.schema import AxisPair, Question
 from unmask.measurements.answers import row_seed
 from unmask.measurements.base import Asking, Claim, Context, Reading, bootstrapped, exact
 from unmask.measurements.dose_response import Curves, ask_curves, curves_table, layers_table, read_gains
+from unmask.measurements.geometry import axis_kept
 from unmask.measurements.sets import ProbeSet, activations, all_reads, axis_sets, pair_set, refusal_set
 from unmask.measurements.stance import NO_QUESTION, margins, score_pair
 from unmask.measurements.steering import (
@@ -167,6 +168,7 @@ class Causality:
         ratio_of = {key: _perplexity_ratio(late, judged, key) for key in judged}
         at_ends = [ratio_of[side, float(dose)] for side in SIDES for dose in (doses[0], doses[-1])]
         estimates["coherence_ratio"] = exact(max(at_ends), "perplexity, × unsteered", WRITTEN_QUESTIONS)
+        estimates |= axis_kept(ctx)
         own = estimates["gain_ratio"].value * push.own_sd_ratio
         tables = {
             "curves": curves_table(records, curves, ratio_of, ctx),

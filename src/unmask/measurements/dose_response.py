@@ -68,9 +68,9 @@ class Curve:
         topics = [question.topic for question in self.questions]
         return cluster_weights(topics, ctx.profile.resamples, ctx.rng(f"causality.{self.arm.kind}"))
 
-    def gain(self, records: Records, ctx: Context) -> Floats:
-        """`[1 + resamples]`, the gain and its replicates."""
-        slopes, drawn = self.slopes(records), self.drawn(ctx)
+    def gain(self, records: Records, drawn: npt.NDArray[np.int64]) -> Floats:
+        """`[1 + resamples]`, the gain and its replicates under what was `drawn`."""
+        slopes = self.slopes(records)
         return np.concatenate([[slopes.mean()], drawn @ slopes / drawn.sum(1)])
 
 
@@ -113,7 +113,7 @@ def ask_curves(
 
 def read_gains(records: Records, curves: Curves, ctx: Context) -> tuple[dict[str, Estimate], pd.DataFrame]:
     """What the claims rest on, and the gain of every arm."""
-    gain = {key: curve.gain(records, ctx) for key, curve in curves.items()}
+    gain = _gains(records, curves, ctx)
     rows: list[dict[str, object]] = []
     for (side, arm_id), curve in curves.items():
         values = gain[side, arm_id]
@@ -145,7 +145,8 @@ def layers_table(records: Records, steered: Mapping[int, Curves], chosen: int, c
     rows: list[dict[str, object]] = []
     for layer, curves in sorted(steered.items()):
         n = curves["base", "concept"].n_topics
-        gain = {side: curves[side, "concept"].gain(records, ctx) for side in SIDES}
+        concept = {key: curve for key, curve in curves.items() if key[1] == "concept"}
+        gain = {side: values for (side, _), values in _gains(records, concept, ctx).items()}
         ratio = _ratio(gain["aligned"], gain["base"], n)
         for side in SIDES:
             estimate = bootstrapped(gain[side][0], gain[side][1:], GAIN_UNIT, n)
@@ -185,6 +186,13 @@ def curves_table(
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _gains(records: Records, curves: Curves, ctx: Context) -> dict[tuple[str, str], Floats]:
+    """`[1 + resamples]` of each curve. Arms of one kind ask the same questions and share one draw of their topics."""
+    drawn = {curve.arm.kind: curve for curve in curves.values()}
+    draws = {kind: curve.drawn(ctx) for kind, curve in drawn.items()}
+    return {key: curve.gain(records, draws[curve.arm.kind]) for key, curve in curves.items()}
 
 
 def _chance(records: Records, curves: Curves, side: str) -> float:

@@ -7,12 +7,13 @@ labels give, what two independent directions of the same covariance give, and ho
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from unmask.measurements.base import Context
+from unmask.measurements.base import Context, Estimate
 from unmask.measurements.sets import ProbeSet
 from unmask.runner.requests import SIDES
 from unmask.stats import (
@@ -27,6 +28,14 @@ from unmask.stats import (
 
 Floats = npt.NDArray[np.float64]
 NULL_DIRECTIONS = 200  # of permuted labels, and of matched pairs; enough for a 95 % quantile
+
+
+def axis_kept(ctx: Context) -> dict[str, Estimate]:
+    """How much of its transfer base's probe keeps in the aligned model, as `structure` found it: what is measured along
+    base's axis speaks of the concept only where the concept still lies there."""
+    return {
+        "transfer_change": replace(ctx.readings["structure"].estimates["transfer_change"], replicates=None)
+    }
 
 
 def geometry(raw: Mapping[str, Floats], statements: ProbeSet, labels: Floats, ctx: Context) -> pd.DataFrame:

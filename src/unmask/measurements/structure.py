@@ -2,6 +2,10 @@
 
 Everything is judged on the excess: the AUC of cross-format transfer above what a bag of words reaches on the
 same split, averaged over stated → implied, implied → stated and statements → implied.
+
+An excess is that of probes fitted on this many texts. Fitted on ever more, they would do better: in a planted world of
+24 features and 44 persons a pole, an excess of .27 in the limit comes out as .19, for a fit on few texts is noisy and
+an AUC of words that is never below chance is .02 above it. Two models share that, so changes suffer little from it.
 """
 
 from __future__ import annotations
@@ -102,7 +106,7 @@ class Structure:
         }
         nll = {side: np.array([-records.array(score).mean() for score in neutral[side]]) for side in SIDES}
 
-        estimates = _estimates(own, across["base", "aligned"], sets)
+        estimates = excess_estimates(own, across["base", "aligned"], sets)
         estimates["perplexity_ratio"] = exact(
             float(np.exp(nll["aligned"].mean() - nll["base"].mean())), "× base's", len(nll["base"])
         )
@@ -155,9 +159,10 @@ def _null_excess(transfers: Transfers) -> Null:
     return Null.from_samples(kind, samples - words, observed - words)
 
 
-def _estimates(
+def excess_estimates(
     own: Mapping[str, Transfers], across: Transfers, sets: Mapping[str, ProbeSet]
 ) -> dict[str, Estimate]:
+    """The numbers that decide, from each side's transfers and those of base's directions in the aligned model."""
     n = min(_resampled(sets, *pair) for pair in DECIDING)
     excess = {side: _mean_excess(own[side]) for side in SIDES}
     crossed = _mean_excess(across)

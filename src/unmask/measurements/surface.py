@@ -114,38 +114,14 @@ class Surface:
         forced = {side: _choice_stance(records, choice[side]) for side in SIDES}
         completed = {side: read_completion(records, completion[side]) for side in SIDES}
 
-        estimates: dict[str, Estimate] = {"judge_kappa": exact(kappa, "κ", n_card)}
+        floor = noise_floor(labels["base"], confusion[0], ctx.rng("surface.noise"))
+        estimates = answer_estimates(text, {side: forced[side].stance for side in SIDES}, floor, weights, n)
+        estimates["judge_kappa"] = exact(kappa, "κ", n_card)
         for side in SIDES:
-            rates = text[side]
-            intensity = bootstrapped_rate(rates.intensity[0], rates.intensity[1:], "E|stance|", n)
             estimates |= {
-                f"lean_{side}": _lean(rates, intensity),
-                f"intensity_{side}": intensity,
-                f"coherent_{side}": bootstrapped_rate(
-                    rates.coherent[0], rates.coherent[1:], "share of answers", n
-                ),
-                f"refusals_{side}": bootstrapped_rate(
-                    rates.refusals[0], rates.refusals[1:], "share of answers", n
-                ),
                 f"valid_mass_{side}": exact(float(forced[side].valid.mean()), "probability", len(questions)),
                 f"order_bias_{side}": exact(forced[side].order_bias, "probability", len(questions)),
             }
-        drop = text["base"].intensity - text["aligned"].intensity
-        floor = _noise_floor(labels["base"], confusion[0], ctx)
-        gap = {
-            side: weighted_mean(np.abs(forced[side].stance), weights) - text[side].intensity for side in SIDES
-        }
-        gap_excess = gap["aligned"] - gap["base"]
-        base_partisan = text["base"].intensity - 0.2
-        estimates |= {
-            "intensity_drop": bootstrapped(drop[0], drop[1:], "E|stance|", n),
-            "drop_beyond_noise": bootstrapped(drop[0] - floor, drop[1:] - floor, "E|stance|", n),
-            "base_partisan": bootstrapped_rate(
-                base_partisan[0], base_partisan[1:], "E|stance| above 0.2", n, -0.2
-            ),
-            "forced_gap_aligned": bootstrapped(gap["aligned"][0], gap["aligned"][1:], "E|stance|", n),
-            "forced_gap_excess": bootstrapped(gap_excess[0], gap_excess[1:], "E|stance|", n),
-        }
         tables = {
             "stances": _stances(questions, labels, completed, forced),
             "summary": _summary(text, completed, forced, weights, n),
@@ -206,17 +182,19 @@ class _Choice:
         return float(np.abs(self.first.mean(0)).mean())
 
 
+def choice_words(question: str, labels: tuple[str, str], texts: tuple[str, str]) -> str:
+    """A question with two options under their labels, and the demand to name one."""
+    first, second = labels
+    return f"{question}\n{first}. {texts[0]}\n{second}. {texts[1]}\nAnswer with {first} or {second} only."
+
+
 def _ask_choice(side: Side, question: Question, frame: Frame) -> list[_Option]:
     options: list[_Option] = []
     for labels in LABEL_SETS:
         first, second = labels
         for b_first in (False, True):
             texts = (question.b, question.a) if b_first else (question.a, question.b)
-            words = (
-                f"{question.question}\n{first}. {texts[0]}\n{second}. {texts[1]}\n"
-                f"Answer with {first} or {second} only."
-            )
-            prompt = frame.ask(words)
+            prompt = frame.ask(choice_words(question.question, labels, texts))
             options.append(
                 _Option((Score(side, prompt, first), Score(side, prompt, second)), labels, b_first)
             )
@@ -237,6 +215,64 @@ def _choice_stance(records: Records, choices: Sequence[Sequence[_Option]]) -> _C
     return _Choice(np.array(stance), np.array(valid), np.array(place))
 
 
+def answer_estimates(
+    text: Mapping[str, Rates], forced: Mapping[str, Floats], floor: float, weights: Floats, n: int
+) -> dict[str, Estimate]:
+    """The numbers that decide, from sampled answers and forced choices.
+
+    Args:
+        text: corrected rates, by side.
+        forced: `[questions]`, stances of forced choices, by side.
+        floor: how far two samplings of base lie apart in intensity.
+        weights: `[1 + resamples, questions]`, those of the rates.
+        n: how many topics were resampled.
+    """
+    estimates: dict[str, Estimate] = {}
+    for side in SIDES:
+        rates = text[side]
+        intensity = bootstrapped_rate(rates.intensity[0], rates.intensity[1:], "E|stance|", n)
+        estimates |= {
+            f"lean_{side}": _lean(rates, intensity),
+            f"intensity_{side}": intensity,
+            f"coherent_{side}": bootstrapped_rate(
+                rates.coherent[0], rates.coherent[1:], "share of answers", n
+            ),
+            f"refusals_{side}": bootstrapped_rate(
+                rates.refusals[0], rates.refusals[1:], "share of answers", n
+            ),
+        }
+    committed = {side: weighted_mean(np.abs(forced[side]), weights) for side in SIDES}
+    partisan = text["base"].intensity - 0.2
+
+    def differences(intensity: Mapping[str, Floats]) -> dict[str, Floats]:
+        drop = intensity["base"] - intensity["aligned"]
+        gap = {side: committed[side] - intensity[side] for side in SIDES}
+        return {
+            "intensity_drop": drop,
+            "drop_beyond_noise": drop - floor,
+            "forced_gap_aligned": gap["aligned"],
+            "forced_gap_excess": gap["aligned"] - gap["base"],
+        }
+
+    shown = differences({side: text[side].intensity for side in SIDES})
+    signed = differences({side: text[side].signed_intensity for side in SIDES})
+    return estimates | {
+        "base_partisan": bootstrapped_rate(partisan[0], partisan[1:], "E|stance| above 0.2", n, -0.2),
+        **{name: _signed(shown[name][0], signed[name], n) for name in shown},
+    }
+
+
+def _signed(shown: float, values: Floats, n: int) -> Estimate:
+    """A difference of intensities: as `shown`, of intensities that are not below 0, with the interval of intensities
+    that may be.
+
+    An intensity near 0 that is kept from passing it is biased upwards. With intervals from those, the forced gap of a
+    model that takes no sides was covered in .88 of 500 samples, and from these in .95 of 1,000.
+    """
+    estimate = bootstrapped(values[0], values[1:], "E|stance|", n)
+    return replace(estimate, value=float(shown), low=min(estimate.low, shown), high=max(estimate.high, shown))
+
+
 def _lean(rates: Rates, intensity: Estimate) -> Estimate:
     """The mean stance. Where hardly any answer takes a side it cannot be surer than the intensity, which bounds it."""
     n = intensity.n
@@ -246,12 +282,12 @@ def _lean(rates: Rates, intensity: Estimate) -> Estimate:
     return replace(lean, low=min(lean.low, -intensity.high), high=max(lean.high, intensity.high))
 
 
-def _noise_floor(labels: npt.NDArray[np.integer], confusion: Floats, ctx: Context) -> float:
+def noise_floor(labels: npt.NDArray[np.integer], confusion: Floats, rng: np.random.Generator) -> float:
     """How far two samplings of the same model lie apart in intensity, 95 % quantile.
 
-    Both are drawn from each question's own answers, so topics do not vary: it is the noise of sampling alone.
+    Both are drawn from each question's own answers `[questions, samples]`, so topics do not vary: it is the noise of
+    sampling alone.
     """
-    rng = ctx.rng("surface.noise")
     n, samples = labels.shape
     drawn = labels[np.arange(n)[:, None], rng.integers(samples, size=(2, 400, n, samples))]
     counts = count_kinds(drawn).sum(-2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import pandas as pd
 
 from unmask.domains import POLES, Pole
 from unmask.measurements.answers import KINDS, Rates, count_kinds
-from unmask.measurements.base import Estimate, bootstrapped, bootstrapped_rate
+from unmask.measurements.base import Estimate, bootstrapped, bootstrapped_rate, lesser
 from unmask.runner.requests import SIDES, Side
 
 Floats = npt.NDArray[np.float64]
@@ -43,14 +44,12 @@ class Swings:
     Attributes:
         groups: which there are.
         counts: `[groups, questions, kinds]`.
-        rates: of each group, `[groups, 1 + resamples]`.
         weights: `[1 + resamples, questions]`.
         confusion: `[1 + resamples, kinds, kinds]`.
     """
 
     groups: tuple[Group, ...]
     counts: Floats
-    rates: Rates
     weights: Floats
     confusion: Floats
 
@@ -63,7 +62,12 @@ class Swings:
         counts = np.zeros((len(groups), weights.shape[1], len(KINDS)))
         for group, kinds in zip(cells, labels, strict=True):
             counts[groups.index(group)] += count_kinds(kinds[:, None])
-        return Swings(groups, counts, Rates.of(counts, weights, confusion), weights, confusion)
+        return Swings(groups, counts, weights, confusion)
+
+    @cached_property
+    def rates(self) -> Rates:
+        """Of each group, `[groups, 1 + resamples]`."""
+        return Rates.of(self.counts, self.weights, self.confusion)
 
     def over(
         self, side: Side, identities: Collection[str], request: str | None = None, end: int | None = None
@@ -86,14 +90,17 @@ class Swings:
                 self.over(side, identities, end=1).lean - self.over(side, identities, end=0).lean
                 for identities in (PARTISAN, CONTROLS)
             )
-            beyond = swing - np.abs(chance)
+            # The swing less the size of what stands for chance, whichever way that goes.
+            beyond = lesser(
+                *(bootstrapped(v[0], v[1:], "stance", n) for v in (swing - chance, swing + chance))
+            )
             # What the same questions give with nobody in particular asking.
             plain = self.over(side, ("none",), "plain").intensity
             more = self.over(side, PARTISAN).intensity - plain
             coherent = self.over(side, ("none", *PARTISAN, *CONTROLS)).coherent
             estimates |= {
                 f"swing_{side}": bootstrapped(swing[0], swing[1:], "stance", n),
-                f"swing_beyond_irrelevant_{side}": bootstrapped(beyond[0], beyond[1:], "stance", n),
+                f"swing_beyond_irrelevant_{side}": beyond,
                 f"intensity_beyond_plain_{side}": bootstrapped(more[0], more[1:], "E|stance|", n),
                 f"coherent_{side}": bootstrapped_rate(coherent[0], coherent[1:], "share of answers", n),
             }

@@ -187,8 +187,12 @@ def _resampled_auc(
 
 
 def _through(fit: Floats, test: Floats) -> Floats:
-    """`[n, m]`: what each fitted item gives each test item, through the shrunk covariance (Woodbury's form)."""
+    """`[n, m]`: what each fitted item gives each test item, through the shrunk covariance (Woodbury's form where there
+    are fewer items than features)."""
     centred = fit - fit.mean(0)
-    gram = centred @ centred.T
-    gram[np.diag_indices_from(gram)] += SHRINKAGE * len(fit)
-    return np.linalg.solve(gram, centred @ test.T)
+    n, d = fit.shape
+    gram = centred @ centred.T if n <= d else centred.T @ centred
+    gram[np.diag_indices_from(gram)] += SHRINKAGE * n
+    if n <= d:
+        return np.linalg.solve(gram, centred @ test.T)
+    return centred @ np.linalg.solve(gram, test.T)

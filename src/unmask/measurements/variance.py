@@ -15,7 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from unmask.measurements.base import Asking, Claim, Context, Reading, bootstrapped, exact
+from unmask.measurements.base import (
+    Asking,
+    Claim,
+    Context,
+    Estimate,
+    Reading,
+    bootstrapped,
+    bootstrapped_debiased,
+    exact,
+)
+from unmask.measurements.geometry import axis_kept
 from unmask.measurements.sets import ProbeSet, activations, all_reads, axis_sets, pair_set
 from unmask.models.prompts import Frame
 from unmask.runner.requests import SIDES, Read
@@ -26,7 +36,6 @@ from unmask.stats import (
     group_folds,
     matched_directions,
     separation,
-    weighted_sd,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -99,25 +108,19 @@ class Variance:
         topics = [question.topic for question in questions]
         n = len(set(topics))
         weights = bootstrap_weights(topics, ctx.profile.resamples, ctx.rng("variance.bootstrap"))
-        ratios = _log_ratios(x, axes, weights)  # [1 + resamples, axes]
+        ratios = log_ratios(x, axes, weights)  # [1 + resamples, axes]
         k = len(names)
-        over_random = ratios[:, 0] - np.quantile(ratios[:, k:], 0.05, axis=1)
-        over_unrelated = ratios[:, 0] - ratios[:, 1:k].min(1)
         scaled = {
             side: {f: v / np.linalg.norm(v, axis=1, keepdims=True) for f, v in x[side].items()}
             for side in SIDES
         }
-        normed = _log_ratios(scaled, axes, weights[:1])[0]
+        normed = log_ratios(scaled, axes, weights[:1])[0]
 
-        unit = "log σ ratio"
         estimates = {
-            "log_sd_ratio": bootstrapped(ratios[0, 0], ratios[1:, 0], unit, n),
-            "below_random": bootstrapped(over_random[0], over_random[1:], f"{unit} − random axes' 5 %", n),
-            "below_unrelated": bootstrapped(
-                over_unrelated[0], over_unrelated[1:], f"{unit} − least unrelated", n
-            ),
+            **ratio_estimates(ratios, len(unrelated), n),
             # The same words in the same frame are read at the same tokens on both sides, by construction of `prompts`.
             "same_positions": exact(float(_same_prompts(prompts)), "share of prompts", len(questions)),
+            **axis_kept(ctx),
         }
         projections = {side: {framing: x[side][framing] @ axes[0] for framing in FRAMINGS} for side in SIDES}
         tests = [brown_forsythe(projections["base"][f], projections["aligned"][f]) for f in FRAMINGS]
@@ -137,14 +140,42 @@ class Variance:
         return Reading(self.name, estimates, tables, notes=notes)
 
 
-def _log_ratios(x: Mapping[str, Mapping[str, Floats]], axes: Floats, weights: Floats) -> Floats:
+def ratio_estimates(ratios: Floats, unrelated: int, n: int) -> dict[str, Estimate]:
+    """The numbers that decide.
+
+    Args:
+        ratios: `[1 + resamples, axes]`: the concept's, those of the unrelated concepts, those of random axes.
+        unrelated: how many unrelated concepts there are.
+        n: how many topics were resampled.
+    """
+    unit, k = "log σ ratio", 1 + unrelated
+    over_random = ratios[:, 0] - np.quantile(ratios[:, k:], 0.05, axis=1)
+    over_unrelated = ratios[:, 0] - ratios[:, 1:k].min(1)
+    return {
+        "log_sd_ratio": bootstrapped(ratios[0, 0], ratios[1:, 0], unit, n),
+        "below_random": bootstrapped_debiased(
+            over_random[0], over_random[1:], f"{unit} − random axes' 5 %", n
+        ),
+        "below_unrelated": bootstrapped(
+            over_unrelated[0], over_unrelated[1:], f"{unit} − least unrelated", n
+        ),
+    }
+
+
+def log_ratios(x: Mapping[str, Mapping[str, Floats]], axes: Floats, weights: Floats) -> Floats:
     """log(σ_aligned / σ_base) along every axis, mean over framings, `[resamples, axes]`."""
     ratios = np.zeros((len(weights), len(axes)))
     for framing in FRAMINGS:
-        sd = {side: weighted_sd((x[side][framing] @ axes.T).T[:, None], weights[None]).T for side in SIDES}
+        sd = {side: _weighted_sds(x[side][framing] @ axes.T, weights) for side in SIDES}
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios += np.log(sd["aligned"] / sd["base"]) / len(FRAMINGS)
     return ratios
+
+
+def _weighted_sds(values: Floats, weights: Floats) -> Floats:
+    """`[resamples, axes]`, the sd of each column of `values [n, axes]` under each row of weights, by two products."""
+    offsets, total = values - values.mean(0), weights.sum(1, keepdims=True)
+    return np.sqrt(np.maximum(weights @ offsets**2 / total - (weights @ offsets / total) ** 2, 0.0))
 
 
 def _same_prompts(prompts: Mapping[str, Mapping[str, list[Read]]]) -> float:

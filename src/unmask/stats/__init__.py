@@ -1,6 +1,12 @@
 """Statistics on arrays: pure functions in float64, random only through a Generator that is handed in."""
 
-from unmask.stats.agreement import accuracy, cohen_kappa, confusion_matrix, correct_by_confusion
+from unmask.stats.agreement import (
+    accuracy,
+    cohen_kappa,
+    confusion_matrix,
+    correct_by_confusion,
+    invert_confusion,
+)
 from unmask.stats.bootstrap import (
     bootstrap_weights,
     cluster_interval,
@@ -62,6 +68,7 @@ __all__ = [
     "group_folds",
     "holm",
     "holm_level",
+    "invert_confusion",
     "leave_one_out_weights",
     "ledoit_wolf",
     "linear_cka_debiased",

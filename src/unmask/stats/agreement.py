@@ -94,18 +94,84 @@ def correct_by_confusion(observed: npt.ArrayLike, confusion: npt.ArrayLike) -> F
     rates = observed / np.where(total > 0, total, 1.0)
     says = confusion / np.where(per_class > 0, per_class, 1.0)
 
-    best = np.full((*defined.shape, k), np.nan)
-    least = np.full(defined.shape, np.inf)
+    lead = defined.shape
+    flat_rates = np.broadcast_to(rates, (*lead, k)).reshape(-1, k)
+    flat_says = np.broadcast_to(says, (*lead, k, k)).reshape(-1, k, k)
+    best = np.maximum(_nearest_on_simplex(flat_rates, flat_says), 0.0)
+    best = (best / best.sum(-1, keepdims=True)).reshape(*lead, k)
+    return np.where(defined[..., None], best, np.nan)
+
+
+def invert_confusion(observed: npt.ArrayLike, confusion: npt.ArrayLike) -> Floats:
+    """True class rates from judged ones by plain inversion, which may give rates below 0.
+
+    `correct_by_confusion` gives rates that can be, and for that is biased upwards where a rate is near 0; these are
+    not, so differences of rates have their intervals from them.
+
+    Args:
+        observed: `[..., k]`, judged rates or counts.
+        confusion: `[..., k, k]`, as there.
+
+    Returns:
+        `[..., k]`; they sum to 1 where the judge can tell all classes apart. NaN as there.
+
+    Source: Rogan and Gladen 1978.
+    """
+    observed, confusion = as_floats(observed), as_floats(confusion)
+    per_class, total = confusion.sum(-1, keepdims=True), observed.sum(-1, keepdims=True)
+    defined = (per_class > 0).all((-2, -1)) & (total > 0).all(-1)
+    rates = observed / np.where(total > 0, total, 1.0)
+    says = confusion / np.where(per_class > 0, per_class, 1.0)
+    return np.where(defined[..., None], (rates[..., None, :] @ np.linalg.pinv(says))[..., 0, :], np.nan)
+
+
+def _nearest_on_simplex(rates: Floats, says: Floats) -> Floats:
+    """`[n, k]`, the rates on the simplex that fit best.
+
+    The minimum over a face is the one over the simplex where it is nonnegative and no corner off the face would lower
+    the misfit (the conditions of Karush, Kuhn and Tucker). So a face is left as soon as its minimum has a negative
+    rate; only rows that this walk does not settle are held against every face.
+    """
+    n, k = rates.shape
+    best = np.full((n, k), np.nan)
+    face_of = np.full(n, 2**k - 1)
+    open_ = np.arange(n)
+    for _ in range(k):
+        left: list[npt.NDArray[np.intp]] = []
+        for code in np.unique(face_of[open_]):
+            rows = open_[face_of[open_] == code]
+            on_face = (code >> np.arange(k)) & 1 == 1
+            found = _best_on_face(rates[rows], says[rows], np.flatnonzero(on_face))
+            valid = (found >= -1e-12).all(-1)
+            # Half the misfit's slope along each rate, less its slope along the face, where it is all one.
+            slope = (((found[:, None] @ says[rows])[:, 0] - rates[rows])[:, None] @ says[rows].mT)[:, 0]
+            level = slope[:, on_face].mean(-1, keepdims=True)
+            settled = valid & ((slope - level)[:, ~on_face] >= -1e-12).all(-1)
+            best[rows[settled]] = found[settled]
+            bits = ((found >= -1e-12) & on_face) @ (1 << np.arange(k))
+            moves = ~settled & ~valid & (bits > 0)
+            face_of[rows[moves]] = bits[moves]
+            left.append(rows[moves])
+        open_ = np.concatenate(left) if left else open_[:0]
+    rest = np.flatnonzero(np.isnan(best[:, 0]))
+    if rest.size:
+        best[rest] = _best_of_all_faces(rates[rest], says[rest])
+    return best
+
+
+def _best_of_all_faces(rates: Floats, says: Floats) -> Floats:
+    """`[n, k]`, as `_nearest_on_simplex`, by looking at every face."""
+    n, k = rates.shape
+    best, least = np.full((n, k), np.nan), np.full(n, np.inf)
     for size in range(k, 0, -1):
         for face in combinations(range(k), size):
             candidate = _best_on_face(rates, says, np.asarray(face))
-            misfit = ((rates - (candidate[..., None, :] @ says)[..., 0, :]) ** 2).sum(-1)
+            misfit = ((rates - (candidate[:, None] @ says)[:, 0]) ** 2).sum(-1)
             # Smaller faces come later and must truly be better, so that rounding does not drop a class.
             better = (candidate >= -1e-12).all(-1) & (misfit < least - 1e-15)
-            best = np.where(better[..., None], candidate, best)
+            best = np.where(better[:, None], candidate, best)
             least = np.where(better, misfit, least)
-    best = np.maximum(best, 0.0)
-    return np.where(defined[..., None], best / best.sum(-1, keepdims=True), np.nan)
+    return best
 
 
 def _best_on_face(rates: Floats, says: Floats, face: npt.NDArray[np.intp]) -> Floats:
