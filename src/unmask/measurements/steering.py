@@ -111,8 +111,13 @@ def held_out_topics(probe_set: ProbeSet) -> list[str]:
 
 
 def concept_and_chance(ctx: Context, layer: int, statements: Floats, unit: Floats) -> list[Arm]:
-    """The concept and its random rivals: the same mixtures of base's statements `[n, d]` at every layer."""
-    random = matched_directions(statements, ctx.profile.random_arms, ctx.rng("causality.random"))
+    """The concept and its random rivals: the same mixtures of base's statements `[n, d]` at every layer.
+
+    Rivals have no part in the concept's axis. Where the statements vary along it more than along anything else, as in
+    a small model, mixtures of them would hold the concept itself, and what it does would pass for chance.
+    """
+    drawn = matched_directions(statements, ctx.profile.random_arms, ctx.rng("causality.random"))
+    random = [_without(vector, unit) for vector in drawn]
     return [
         Arm("concept", "concept", _vector(ctx, layer, "concept", unit)),
         *(Arm("random", f"random {k}", _vector(ctx, layer, f"random {k}", v)) for k, v in enumerate(random)),
@@ -121,7 +126,7 @@ def concept_and_chance(ctx: Context, layer: int, statements: Floats, unit: Float
 
 def _vector(ctx: Context, layer: int, name: str, values: Floats) -> Vector:
     fitted_on = [ctx.seed, ctx.identities["base"], ctx.domain.digest, ctx.profile.record()]
-    key = digest(["causality/1", name, layer, *fitted_on])
+    key = digest(["causality/2", name, layer, *fitted_on])
     return Vector(f"{name}@{layer}:{key[:16]}", (values / np.linalg.norm(values)).astype(np.float32))
 
 

@@ -195,8 +195,8 @@ RULES: Mapping[str, Rule] = {
         (Bar("log_sd_ratio", "below", math.log(0.8)),), (_SAME_POSITIONS, _SAME_AXIS)
     ),
     "variance.specific": Rule(
-        # Where everything shrank by exactly the same factor there is a tie at 0, and a tie is not below.
-        (Bar("below_random", "below", 0.0, -1e-6), Bar("below_unrelated", "below", 0.0, -1e-6)),
+        # Where everything shrank by one factor, rounding alone sets axes apart, by about 1e-5, and no interval is wide.
+        (Bar("below_random", "below", -0.01), Bar("below_unrelated", "below", -0.01)),
         (_SAME_POSITIONS, _SAME_AXIS),
     ),
     "causality.disconnected": Rule(
