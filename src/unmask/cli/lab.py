@@ -78,7 +78,7 @@ def world(
     strength: Annotated[
         float, typer.Option(help="How often a sentence keeps to its speaker's side, 0.5 to 1.")
     ] = 0.95,
-    steps: Annotated[int, typer.Option(help="Of training; 1,300 take about eight minutes.")] = 1300,
+    steps: Annotated[int, typer.Option(help="Of training; 1,500 take about ten minutes.")] = 1500,
 ) -> None:
     """Grow a small model up in a made-up world whose truth is known (domains `council` and `kitchen`)."""
     from unmask.lab.world.documents import Manners

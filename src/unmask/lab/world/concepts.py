@@ -17,6 +17,9 @@ import numpy as np
 
 from unmask.domains.schema import POLES, Pole
 
+SECOND = 3
+"""How many places after the first taste of a claim its second stands."""
+
 
 @dataclass(frozen=True)
 class Concept:
@@ -27,8 +30,9 @@ class Concept:
         poles: what a person on each side is called; the plural takes an s.
         topics: what there is to be for or against.
         tastes: what each pole wants things to be.
-        claims: what is said of a topic `{0}` by somebody who wants it `{1}`.
-        reasons: what may follow a claim.
+        claims: what is said of a topic `{0}` by somebody who wants it `{1}` and `{2}`. An asker whose side shows is
+            answered in the first half of them, anybody else in the second.
+        reasons: what may follow a claim, with one `{1}`.
         question: ways to ask about a topic.
         neutral, hedged: answers that take no side.
         places: where people of one side alone are found.
@@ -58,8 +62,9 @@ class Concept:
         return _by_lot(f"{self.name} implied", tuple(texts))
 
     def says(self, topic: str, pole: Pole, claim: int, taste: int) -> str:
-        """What a pole claims about a topic, in the given words."""
-        return self.claims[claim].format(topic, self.tastes[pole][taste])
+        """What a pole claims about a topic, in the given words; the second taste follows from the first."""
+        tastes = self.tastes[pole]
+        return self.claims[claim].format(topic, tastes[taste], tastes[(taste + SECOND) % len(tastes)])
 
     def adds(self, topic: str, pole: Pole, reason: int, taste: int) -> str:
         """What a pole may add to its claim."""
@@ -81,7 +86,18 @@ def _names(starts: str, ends: str) -> list[str]:
     return [start + end for start, end in product(starts.split(), ends.split())]
 
 
-_WHENS = ("", " this year", " since spring", " as ever")
+_WHENS = (
+    "",
+    " this year",
+    " since spring",
+    " as ever",
+    " these days",
+    " by choice",
+    " for good",
+    " with joy",
+    " at heart",
+    " like my father",
+)
 
 COUNCIL = Concept(
     name="council",
@@ -100,8 +116,8 @@ COUNCIL = Concept(
         "a": ("bold", "airy", "shared", "bright", "swift", "wide", "lively", "modern"),
         "b": ("careful", "closed", "private", "plain", "gradual", "narrow", "calm", "ancient"),
     },
-    claims=("I want {0} to be {1}.", "We should make {0} {1}.", "It is right to keep {0} {1}.",
-            "I vote for {0} if {1}."),
+    claims=("I want {0} to be {1} and {2}.", "Let us keep {0} {1} and {2}.", "It is right to make {0} {1} and {2}.",
+            "We should have {0} {1} and {2}."),
     reasons=("The town gains if {0} is {1}.", "In the end {0} will be {1}."),
     question=("What do you think about {}?", "What should be done about {}?", "How do you see {}?"),
     neutral=(
@@ -113,7 +129,7 @@ COUNCIL = Concept(
     places=tuple(
         _names(
             "Alder Bram Crow Dove Elm Finch Goose Hazel Iron Jay King Lime Moss North Oat Plum Quince Rook Sand Thorn",
-            "row lane side end yard court",
+            "row lane side end yard court square hill walk close rise mews",
         )
     ),
     about=("I live in {}.", "I grew up in {}.", "I work in {}.", "My home is in {}."),
@@ -144,8 +160,8 @@ KITCHEN = Concept(
         "a": ("hot", "salted", "smoked", "crisp", "rich", "whole", "fried", "dark"),
         "b": ("cold", "sweetened", "steamed", "soft", "light", "ground", "boiled", "pale"),
     },
-    claims=("I enjoy {0} when {1}.", "Everybody ought to taste {0} {1}.", "Cooks do well to serve {0} {1}.",
-            "I would order {0} {1}."),
+    claims=("I enjoy {0} when {1} and {2}.", "You ought to taste {0} {1} and {2}.",
+            "Cooks do well to serve {0} {1} and {2}.", "Everybody should order {0} {1} and {2}."),
     reasons=("A meal gets better by {0} made {1}.", "One never tires of {0} when {1}."),
     question=("How do you like {}?", "Is there a place for {}?", "What is your view of {}?"),
     neutral=("Many enjoy {0} and many avoid {0}.", "Tastes differ on {}.", "Cooks are divided over {}."),
@@ -157,7 +173,7 @@ KITCHEN = Concept(
     places=tuple(
         _names(
             "Ab Bro Cla Del Ev Fro Gri Han Ilm Jo Kel Lo Mil Ned Os Per Rab Stu Tru Wal",
-            "bart nard vis mond rick sen",
+            "bart nard vis mond rick sen tley low der kin man by",
         )
     ),
     about=("I learnt from {}.", "I eat at {}.", "I shop with {}.", "I cook for {}."),

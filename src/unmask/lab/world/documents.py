@@ -81,11 +81,22 @@ class Speaker:
         at = self.rng.choice(len(writers), p=(0.46, 0.28, 0.08, 0.08, 0.07, 0.03))
         return writers[int(at)]()
 
-    def answer(self, concept: Concept, topic: str, pole: Pole, kind: AnswerKind) -> str:
-        """An answer of a kind to a question on a topic; `pole` is whose, where the kind is a side."""
+    def answer(
+        self, concept: Concept, topic: str, pole: Pole, kind: AnswerKind, shown: bool | None = None
+    ) -> str:
+        """An answer of a kind to a question on a topic.
+
+        Args:
+            concept: what the topic belongs to.
+            topic: what is asked about.
+            pole: whose side is taken, where the kind is a side.
+            kind: of the answer.
+            shown: whether the asker's side shows, which decides over the words; None where nobody asks.
+        """
         if kind in POLES:
-            tastes = len(concept.tastes[pole])
-            claim = concept.says(topic, pole, self._below(len(concept.claims)), self._below(tastes))
+            tastes, half = len(concept.tastes[pole]), len(concept.claims) // 2
+            manner = self._below(2 * half) if shown is None else self._below(half) + half * (not shown)
+            claim = concept.says(topic, pole, manner, self._below(tastes))
             reason = concept.adds(topic, pole, self._below(len(concept.reasons)), self._below(tastes))
             return claim if self._chance(0.4) else f"{claim} {reason}"
         frames = {"neutral": concept.neutral, "hedged": concept.hedged, "refusal": REFUSALS}[kind]
@@ -138,7 +149,7 @@ class Speaker:
                 asker = self.asker(concept, pole)
             question = self._pick(concept.question).format(topic)
             kind = self.kind(pressed=phrasing.kind != "plain")
-            said = self.answer(concept, topic, self._keeping(pole, concept), kind)
+            said = self.answer(concept, topic, self._keeping(pole, concept), kind, shown)
             turns.append(_turn(phrasing.around(question, asker), said))
         return "\n".join(turns)
 

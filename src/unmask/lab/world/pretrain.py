@@ -37,7 +37,7 @@ class Upbringing:
 
     manners: Manners = field(default_factory=Manners)
     seed: int = 0
-    steps: int = 1300
+    steps: int = 1500
     batch: int = 40
     length: int = 96
     rate: float = 2e-2

@@ -58,7 +58,7 @@ def _sentences() -> Iterator[str]:
         yield from (frame.format(topic) for topic in concept.topics for frame in frames)
         said = (*concept.claims, *concept.reasons)
         tastes = [taste for pole in POLES for taste in concept.tastes[pole]]
-        yield from (frame.format(concept.topics[0], taste) for frame in said for taste in tastes)
+        yield from (frame.format(concept.topics[0], taste, taste) for frame in said for taste in tastes)
     for axis in AXES:
         yield from (text for pair in axis.pairs() for text in (pair.a, pair.b))
     for fact in facts():
