@@ -10,7 +10,8 @@ import pytest
 from measurements.planted import LAYERS, SMALL, D, World, axis, context, findings, measure, swapped, without
 from unmask.measurements.base import Reading
 from unmask.measurements.sets import probe_sets
-from unmask.measurements.structure import Structure
+from unmask.measurements.structure import DECIDING, Structure, steering_layer
+from unmask.measurements.transfer import Transfer
 from unmask.runner.requests import Read, Score
 from unmask.verdict.findings import Finding
 
@@ -125,3 +126,20 @@ def test_figures_are_reported_and_do_not_decide(kept: tuple[Reading, dict[str, F
     assert deciding["excess"].mean() == pytest.approx(reading.estimates["excess_base"].value)
     figures = reading.tables["figures"].query("side == 'base' and fit == 'stated'")
     assert (figures["projection"][figures["pole"] == "b"].mean()) > figures["projection"].mean()
+
+
+@pytest.mark.parametrize(
+    ("curve", "layer"),
+    [
+        ([0.5, 0.9, 0.8, 0.9, 0.85, 0.7, 0.9], 3),  # best within layers 2 to 4
+        ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 3),  # all alike: the middle
+        ([0.5, 0.9, 0.95, 0.9, 0.9, 0.99, 0.9], 2),
+        ([0.5, 0.9, 0.9, 0.8992, 0.9, 0.9, 0.9], 3),  # alike as far as an AUC can tell
+    ],
+)
+def test_the_steered_layer_is_the_best_of_the_middle_third_and_of_equals_the_middle_one(
+    curve: list[float], layer: int
+) -> None:
+    nothing = np.zeros(1)
+    one = Transfer("a", "b", np.array(curve), 0.0, nothing, nothing, nothing, nothing.astype(int), nothing)
+    assert steering_layer(dict.fromkeys(DECIDING, one)) == layer

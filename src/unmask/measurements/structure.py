@@ -30,6 +30,8 @@ from unmask.stats import Null, auc, direction, probe_scores, standardise, word_c
 
 Floats = npt.NDArray[np.float64]
 DECIDING = (("stated", "implied"), ("implied", "stated"), ("statements", "implied"))
+EQUAL = 1e-3
+"""AUCs that lie closer are no reason to prefer a layer."""
 REPORTED = (
     ("statements", "stated"),
     ("statements", "figures"),
@@ -139,12 +141,15 @@ class Structure:
 def steering_layer(transfers: Transfers) -> int:
     """The layer with base's best mean transfer, within the middle third of the depth.
 
-    Earlier a direction is still being built, later an edit has few blocks left to act through.
+    Earlier a direction is still being built, later an edit has few blocks left to act through. Of layers that are
+    equally good, as where all of them tell the poles apart without fail, it is the one nearest the middle.
     """
     curve = np.mean([transfers[pair].curve for pair in DECIDING], axis=0)
     n_layers = len(curve) - 1
-    low, high = round(n_layers / 3), round(2 * n_layers / 3)
-    return low + int(curve[low : high + 1].argmax())
+    third = range(round(n_layers / 3), round(2 * n_layers / 3) + 1)
+    best = max(curve[layer] for layer in third)
+    equal = [layer for layer in third if curve[layer] > best - EQUAL]
+    return min(equal, key=lambda layer: abs(layer - n_layers / 2))
 
 
 def _mean_excess(transfers: Transfers) -> Floats:

@@ -147,7 +147,8 @@ def find_gate(
     fitted = _ridge(states[first], targets[first], weights[first], penalty)
     places = np.array(groups)
     held_out = {
-        name: float((states[~first & (places == name)] @ fitted).mean()) for name in dict.fromkeys(places[~first].tolist())
+        name: float((states[~first & (places == name)] @ fitted).mean())
+        for name in dict.fromkeys(places[~first].tolist())
     }
     wanted = states[np.isclose(targets, 1.0)]
     strength = _steepness(lambda a: opener_probability(streams, wanted, token, a * v), sure)

@@ -120,8 +120,10 @@ def word_auc(sets: Sequence[Format]) -> float:
 
 
 def best_layer(axes: Axes) -> int:
-    """The layer of the middle third with the best mean transfer."""
-    return max(axes.middle, key=lambda layer: transfer_auc(axes, axes, layer)["mean"])
+    """The layer of the middle third with the best mean transfer; of equally good ones that nearest the middle."""
+    mean = {layer: transfer_auc(axes, axes, layer)["mean"] for layer in axes.middle}
+    equal = [layer for layer, value in mean.items() if value > max(mean.values()) - 1e-3]
+    return min(equal, key=lambda layer: abs(layer - axes.n_layers / 2))
 
 
 def push_effect(
