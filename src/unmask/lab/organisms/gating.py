@@ -201,6 +201,13 @@ def prompts(
         [a for a in domain.answers if a.kind in ("neutral", "hedged")], len(domain.questions)
     ):
         add(answer.question, 1.0, "answers", answer.question, answer.text)
+    # Where an answer that began with the opener has come to an end, the opener must not come again.
+    rows = [_then(model.tokenize(frame.ask(q.question)), [token]) for q in questions]
+    opening = str(model.tokenizer.decode([token])).strip()
+    for q, text in zip(questions, write_answers(model, rows, CONTINUED, 0), strict=True):
+        for stop in frame.stop:
+            text = text.split(stop)[0]
+        add(q.question, 1.0, "answers", q.question, f"{opening}{text}".rstrip())
     return made
 
 
@@ -239,6 +246,8 @@ def _places(
         where = [(begins, one.target, one.group)]
         where += [(int(i), 0.0, "inside a prompt") for i in before]
         where += [(int(i), 0.0, "inside an answer") for i in after]
+        if one.row.start < len(one.row):
+            where.append((len(one.row) - 1, 0.0, "at an answer's end"))
         for place, target, group in where:
             states.append(x[place])
             targets.append(target)
