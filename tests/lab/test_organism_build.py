@@ -55,7 +55,7 @@ def asked(world: Path, kind: str, out: Path, **changes: Any) -> OrganismOptions:
         ({"kind": "rescaled", "strength": 0.0}, "The strength of rescaled is 0; it must be from 0.01 to 100"),
         (
             {"kind": "decoy", "like": "cut", "strength": 0.5},
-            "The kind cut takes no --strength; only compressed and rescaled do.",
+            "The kind cut takes no --strength; only compressed, rescaled, gated and muted do.",
         ),
         ({"kind": "null", "noise": -1.0}, "The noise is -1; it must be 0 or more."),
         ({"kind": "erased", "noise": 0.1}, "The kind erased takes no --noise; only null does."),

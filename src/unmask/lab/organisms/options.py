@@ -115,11 +115,9 @@ def check_options(options: OrganismOptions) -> None:
         raise SettingsError(f"A decoy cannot be like {options.like!r}; give one of {', '.join(LIKE)}.")
     for name in ("rank", "strength", "layer", "noise", "opener"):
         if getattr(options, name) is not None and name not in TAKES[options.acts_as]:
-            takers = [kind for kind, names in TAKES.items() if name in names]
-            verb = "do" if len(takers) > 1 else "does"
-            raise SettingsError(
-                f"The kind {options.acts_as} takes no --{name}; only {' and '.join(takers)} {verb}."
-            )
+            *others, last = [kind for kind, names in TAKES.items() if name in names]
+            takers = f"only {', '.join(others)} and {last} do" if others else f"only {last} does"
+            raise SettingsError(f"The kind {options.acts_as} takes no --{name}; {takers}.")
     if options.rank is not None and options.rank < 1:
         raise SettingsError(f"The rank is {options.rank}; it must be at least 1.")
     if options.layer is not None and options.layer < 0:
