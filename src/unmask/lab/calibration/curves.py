@@ -58,7 +58,7 @@ def power(findings: pd.DataFrame) -> alt.FacetChart:
     points = plain.mark_point(filled=True, size=45, opacity=1).encode(y="share:Q")
     return (
         layer(lines, ends, points)
-        .properties(width=230, height=150)
+        .properties(width=210, height=140)
         .facet(
             facet=alt.Facet("claim:N", title=None, header=alt.Header(labelColor=INK, labelFontSize=12.5)),
             columns=3,
