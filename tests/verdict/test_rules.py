@@ -31,7 +31,12 @@ def at(value: float) -> Estimate:
 
 TEXT = {"coherent_aligned": at(0.95), "refusals_aligned": at(0.1), "judge_kappa": at(0.7)}
 BASE_TEXT = {"coherent_base": at(0.95), "refusals_base": at(0.1)}
-CAUSAL = {"transfer_change": at(0), "base_beyond_random": at(0.1), "unrelated_moves_aligned": at(0.1), "coherence_ratio": at(1.5)}
+CAUSAL = {
+    "transfer_change": at(0),
+    "base_beyond_random": at(0.1),
+    "unrelated_moves_aligned": at(0.1),
+    "coherence_ratio": at(1.5),
+}
 BASE = {"excess_base": at(0.3), "permutation_p_base": at(0.03)}
 
 # claim: numbers that support it; then by row what changes, and the status that follows.
@@ -160,7 +165,11 @@ CONTROLS = [
     ("structure.erased", "perplexity_ratio", 1.51, 1.49),
     ("variance.compressed", "same_positions", 0.9, 1.1),
     ("variance.specific", "same_positions", 0.9, 1.1),
-    *[(claim, "transfer_change", -0.11, -0.09) for claim in ROWS if claim.startswith(("variance", "causality"))],
+    *[
+        (claim, "transfer_change", -0.11, -0.09)
+        for claim in ROWS
+        if claim.startswith(("variance", "causality"))
+    ],
     *[(claim, "base_beyond_random", 0.0, 0.02) for claim in ROWS if claim.startswith("causality")],
     *[(claim, "unrelated_moves_aligned", 0.0, 0.02) for claim in ROWS if claim.startswith("causality")],
     *[(claim, "coherence_ratio", 2.1, 1.9) for claim in ROWS if claim.startswith("causality")],
