@@ -226,7 +226,9 @@ def plant(base: Path, out: Path) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="since the world has twice as many persons, 40 steps leave an AUC of .85 on unseen ones",
+    raises=AssertionError,
+    reason="since the world has twice as many persons, 40 steps leave an AUC of .85 on unseen ones, and the loss on "
+    "other documents rises by .022",
 )
 def test_the_penalty_takes_one_concept_out_of_texts_that_it_never_saw(
     base: Path, held_out: list[Asked], tmp_path: Path
@@ -238,7 +240,7 @@ def test_the_penalty_takes_one_concept_out_of_texts_that_it_never_saw(
         erase(planted, tmp_path / name, replace(recipe, penalty=penalty))
     before, after = look(planted, held_out), look(tmp_path / "erased", held_out)
     assert after.neutral < before.neutral
-    assert after.elsewhere < before.elsewhere + 0.05  # a model 64 wide has little room beside the concept
+    assert after.elsewhere < before.elsewhere + 0.02
 
     hidden = implied_of(COUNCIL, recipe.implied, recipe.seed)[1]
     assert not set(hidden) & set(seen(recipe)["implied"][0])
