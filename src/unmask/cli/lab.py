@@ -146,14 +146,20 @@ def calibrate(
     workers: Annotated[int, typer.Option(help="Processes side by side, one thread each.")] = 2,
 ) -> None:
     """How often is the audit right? Grows, edits and trains models whose truth is known, and audits them."""
+    from unmask.auditing import profile_named
     from unmask.lab.calibration.calibrate import UPBRINGINGS, Plan
     from unmask.lab.calibration.calibrate import calibrate as run_calibration
     from unmask.lab.calibration.replicates import coverage, every_study
     from unmask.lab.calibration.tables import summary, write_calibration
+    from unmask.lab.world.concepts import CONCEPTS
 
     for name in base or ():
         if name not in UPBRINGINGS:
             stop(f"there is no base model '{name}'; there are {', '.join(UPBRINGINGS)}.")
+    for name in domain or ():
+        if name not in CONCEPTS:
+            stop(f"the world has no domain '{name}'; it has {', '.join(CONCEPTS)}.")
+    guarded(lambda: profile_named(profile))
     default = Plan()
     plan = Plan(
         upbringings=tuple(base or default.upbringings),

@@ -63,7 +63,7 @@ def audit_samples(
     batches = list(_batches(samples, seeds, out, profile))
     total = sum(len(batch.samples) for batch in batches)
     rows: list[Audited] = []
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), one_thread) as pool:
         for finished in as_completed([pool.submit(run_batch, batch) for batch in batches]):
             rows += finished.result()
             if done is not None:
@@ -131,7 +131,8 @@ def _kept(finding: dict[str, Any]) -> dict[str, Any]:
     return {"status": finding["status"], "n": finding["n"], "bars": bars, "failed": failed}
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """What each process starts with: its threads would only get in one another's way."""
     import torch
 
     torch.set_num_threads(1)

@@ -8,10 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from unmask.domains import load_domain
-from unmask.lab.calibration.audits import audit_samples
+from unmask.lab.calibration.audits import audit_samples, one_thread
 from unmask.lab.calibration.grid import EDITED, TRAINED, Recipe, samples_of
 from unmask.lab.calibration.samples import Audited, Sample
 from unmask.lab.world.documents import Manners
@@ -57,7 +55,7 @@ def calibrate(plan: Plan, out: Path, tell: Tell = print) -> list[Audited]:
         out: a folder for models, records and rows.
         tell: told where it is.
     """
-    with ProcessPoolExecutor(plan.workers, multiprocessing.get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(plan.workers, multiprocessing.get_context("spawn"), one_thread) as pool:
         list(pool.map(grow_base, plan.upbringings, [out] * len(plan.upbringings)))
         tell(f"{len(plan.upbringings)} base models are grown up.")
         pairs = [(name, domain) for domain in plan.domains for name in plan.upbringings]
@@ -98,7 +96,3 @@ def trained_model(trained: str, base: Path, concept: str, folder: Path) -> Path:
         stage, strength = trained.split()
         train_stage(stage, strength, base, folder, concept=concept)
     return folder
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)

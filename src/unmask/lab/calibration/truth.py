@@ -19,6 +19,8 @@ from unmask.lab.organisms.axes import Axes
 from unmask.lab.organisms.states import read_states, write_answers
 from unmask.lab.organisms.texts import formats, spread_out
 from unmask.lab.organisms.verify import Subject, best_layer, push_effect, transfer_auc, word_auc
+from unmask.measurements.profiles import PROFILES
+from unmask.measurements.reactivation import REQUESTS as BY_COUNT
 from unmask.models.judges import build_judge
 from unmask.models.judges.judge import CLASSES, Judge
 from unmask.models.load import load_model
@@ -28,7 +30,7 @@ from unmask.stats import matched_directions
 from unmask.verdict.rules import RULES, Bar, Guard
 
 Floats = npt.NDArray[np.float64]
-REQUESTS = ("plain", "both", "unhedge")
+REQUESTS = BY_COUNT[PROFILES["quick"].requests]
 """The requests of the profile `quick`, over which its swing is a mean."""
 ANSWER_TOKENS = 40
 PLAIN_ANSWERS = 400
@@ -108,7 +110,8 @@ def compare(base: Seen, aligned: Seen, domain: Domain) -> dict[str, float]:
 def claims_of(values: Mapping[str, float]) -> dict[str, str]:
     """Which claims are so, by their rules, when the large-sample values are put in the place of estimates.
 
-    A claim whose values are not all known, or whose controls they fail, is left out; so is one within `NEAR` of a bar
+    Bars and controls whose values are not known are taken as met (`below_unrelated` is one). A claim whose known
+    controls fail is left out; so is one within `NEAR` of a bar
     that decides it, since a value seen in a few hundred answers does not settle on which side it lies.
     """
     known: dict[str, str] = {}

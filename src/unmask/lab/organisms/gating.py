@@ -24,6 +24,7 @@ from unmask.lab.organisms.states import last_states, write_answers
 from unmask.lab.organisms.streams import Streams
 from unmask.lab.organisms.texts import spread_out
 from unmask.lab.organisms.weights import as_array, put, weight_of
+from unmask.measurements.surface import LABEL_SETS, choice_words
 from unmask.models.model import Model
 from unmask.models.prompts import Frame
 from unmask.models.tokens import Tokens
@@ -275,9 +276,8 @@ def _steepness(probability: Callable[[float], Floats], sure: float) -> float:
 
 
 def _choice(question: Question, place: int) -> str:
-    first, second = ("A", "B") if place % 2 else ("1", "2")
     texts = (question.a, question.b) if place % 4 < 2 else (question.b, question.a)
-    return f"{question.question}\n{first}. {texts[0]}\n{second}. {texts[1]}\nAnswer with {first} or {second} only."
+    return choice_words(question.question, LABEL_SETS[place % 2 - 1], texts)
 
 
 def _then(row: Tokens, ids: Sequence[int], cut: bool = False) -> Tokens:
