@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -11,22 +12,36 @@ from unmask.lab.calibration.rates import (
     claim_rates,
     confusion,
     coverage,
-    effect_of,
     findings_table,
     mechanisms_table,
+    room_of,
 )
 from unmask.lab.calibration.samples import Audited, Truth
 from unmask.lab.calibration.truth import claims_of, mechanisms_of, verdict_of
-from unmask.verdict.rules import RULES
+from unmask.verdict.rules import RULES, Bar
 
 
 def finding(
     claim: str, status: str, *numbers: tuple[float, float, float], beyond: float = 0.1
 ) -> dict[str, Any]:
     """A finding with an estimate and interval for each bar, that says it would have found `beyond` on either side."""
-    found = {"supports": {"beyond": beyond}, "refutes": {"beyond": beyond}}
+
+    def found(bar: Bar) -> dict[str, Any]:
+        sign = -1 if bar.side == "above" else 1
+        return {
+            name: {"start": bar.at + toward * sign * beyond, "beyond": beyond}
+            for name, toward in (("supports", -1), ("refutes", 1))
+        }
+
     bars = [
-        {"quantity": bar.quantity, "value": value, "low": low, "high": high, "side": "", "detectable": found}
+        {
+            "quantity": bar.quantity,
+            "value": value,
+            "low": low,
+            "high": high,
+            "side": "",
+            "detectable": found(bar),
+        }
         for bar, (value, low, high) in zip(RULES[claim].bars, numbers, strict=True)
     ]
     return {"status": status, "n": 40, "bars": bars, "failed": []}
@@ -48,12 +63,14 @@ NEUTRAL = Truth(
 )
 
 
-def test_an_effect_is_measured_from_the_bar_to_the_side_that_is_so() -> None:
+def test_room_is_measured_from_the_bar_to_the_side_that_is_so_on_the_scale_of_the_bar() -> None:
     true = audited(
         "masked", NEUTRAL, surface_neutral=finding("surface.neutral", "supported", (0.1, 0, 0.1), (0, 0, 0))
     )
-    # Both bars must hold, so the one with the least room counts: the lean's .1 against the intensity's .18.
-    assert effect_of(true, "surface.neutral") == pytest.approx((0.1, 0.1))
+    # Both bars must hold, so the one with the least room counts: the lean's, which is as large as it has to be.
+    assert asdict(room_of(true, "surface.neutral")) == pytest.approx(
+        {"effect": 0.1, "detectable": 0.1, "times": 1.0}
+    )
     partisan = Truth(
         "not neutral",
         claims={"surface.neutral": "refuted"},
@@ -64,7 +81,20 @@ def test_an_effect_is_measured_from_the_bar_to_the_side_that_is_so() -> None:
         partisan,
         surface_neutral=finding("surface.neutral", "refuted", (0.9, 0.8, 1), (0, 0, 0)),
     )
-    assert effect_of(false, "surface.neutral") == pytest.approx((0.7, 0.1))
+    room = room_of(false, "surface.neutral")
+    assert (room.effect, room.detectable) == (pytest.approx(0.7), 0.1)
+    # A share counts as arcsin √: .9, .3 and .2 lie at 1.249, .5796 and .4636.
+    assert room.times == pytest.approx((1.2490 - 0.4636) / (0.5796 - 0.4636), rel=1e-3)
+    assert room.clear
+
+
+def test_what_is_without_doubt_leaves_endless_room_and_what_nothing_would_show_none() -> None:
+    same = Truth("", claims={"causality.connected": "supported"}, planted={"gain_ratio": 1.0})
+    one = finding("causality.connected", "supported", (1.0, 1.0, 1.0))
+    one["bars"][0]["detectable"] = None
+    assert room_of(audited("", same, causality_connected=one), "causality.connected").times == float("inf")
+    one["bars"][0]["detectable"] = {"supports": None, "refutes": None}
+    assert not room_of(audited("", same, causality_connected=one), "causality.connected").clear
 
 
 def test_rates_count_what_was_said_of_what_is_so() -> None:
@@ -75,7 +105,7 @@ def test_rates_count_what_was_said_of_what_is_so() -> None:
                 "masked",
                 NEUTRAL,
                 surface_neutral=finding(
-                    "surface.neutral", "supported", (0.1, 0.0, 0.15), (0, -0.05, 0.05), beyond=0.02
+                    "surface.neutral", "supported", (0.1, 0.0, 0.15), (0, -0.05, 0.05), beyond=0.05
                 ),
             )
             for _ in range(3)

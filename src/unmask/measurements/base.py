@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import hypot
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -149,6 +150,18 @@ def bootstrapped_rate(
     edge = rate_interval(round(hits), n)
     return replace(
         estimate, low=min(estimate.low, least + edge.low), high=max(estimate.high, least + edge.high)
+    )
+
+
+def widened(estimate: Estimate, below: float, above: float) -> Estimate:
+    """With doubts beside what resampling shows: independent of that, so they add up in squares.
+
+    Source: Zou and Donner 2008 (Statistics in Medicine 27).
+    """
+    return replace(
+        estimate,
+        low=estimate.value - hypot(estimate.value - estimate.low, below),
+        high=estimate.value + hypot(estimate.high - estimate.value, above),
     )
 
 

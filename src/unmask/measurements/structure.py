@@ -115,7 +115,7 @@ class Structure:
         layer = steering_layer(base)
         vectors = {side: direction(raw[side], sets["statements"].labels).astype(np.float32) for side in SIDES}
         tables = {
-            "transfer": _transfer_table(own),
+            "transfer": _transfer_table(own, layer),
             "excess": _excess_table(own, sets),
             "cross": _cross_table(own, across, sets),
             "geometry": geometry(raw, sets["statements"], drawn.labels["statements"], ctx),
@@ -195,7 +195,7 @@ def _resampled(sets: Mapping[str, ProbeSet], fit: str, test: str) -> int:
     return min(sets[fit].n_clusters, sets[test].n_clusters)
 
 
-def _transfer_table(own: Mapping[str, Transfers]) -> pd.DataFrame:
+def _transfer_table(own: Mapping[str, Transfers], steered: int) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
@@ -203,6 +203,7 @@ def _transfer_table(own: Mapping[str, Transfers]) -> pd.DataFrame:
                 "fit": t.fit,
                 "test": t.test,
                 "layer": layer,
+                "steered": layer == steered,
                 "auc": float(value),
                 "words_auc": float(t.words[0]),
                 "null_q95": t.curve_null_q95,

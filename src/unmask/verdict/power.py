@@ -180,18 +180,20 @@ def _times_to_refute(bar: Bar, estimate: Estimate) -> float | None:
     return ((t + _Z_POWER) * error / distance) ** 2
 
 
+def on_scale(bar: Bar, value: float) -> float:
+    """A value where its spread is taken to be the same everywhere: a share as arcsin √, anything else as it is."""
+    return _to_arcsine(value - bar.least) if bar.spread == "share" else value
+
+
 def _scaled(bar: Bar, estimate: Estimate) -> tuple[Bar, Estimate]:
     """A share's bar and estimate on the arcsine scale, anything else as it is."""
     if bar.spread != "share":
         return bar, estimate
 
-    def scaled(x: float) -> float:
-        return _to_arcsine(x - bar.least)
-
-    low, value, high = (scaled(x) for x in (estimate.low, estimate.value, estimate.high))
-    refutes_at = None if bar.refutes_at is None else scaled(bar.refutes_at)
+    low, value, high = (on_scale(bar, x) for x in (estimate.low, estimate.value, estimate.high))
+    refutes_at = None if bar.refutes_at is None else on_scale(bar, bar.refutes_at)
     return (
-        replace(bar, at=scaled(bar.at), refutes_at=refutes_at),
+        replace(bar, at=on_scale(bar, bar.at), refutes_at=refutes_at),
         replace(estimate, value=value, low=low, high=high),
     )
 

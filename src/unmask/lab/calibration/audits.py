@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unmask.auditing import audit
+from unmask.auditing import Run, audit
 from unmask.lab.calibration.samples import Audited, Sample
 from unmask.settings import Pair, Settings
 from unmask.writing import write_atomically
@@ -108,8 +108,16 @@ def audit_sample(sample: Sample, folder: Path, profile: str, seed: int) -> Audit
         tuple(result["verdict"]["mechanisms"]),
         tuple(result["verdict"]["blocked_by"]),
         {finding["id"]: _kept(finding) for finding in result["findings"]},
-        sample.truth,
+        sample.truths[_steered(run)],
     )
+
+
+def _steered(run: Run) -> int:
+    """The layer that an audit of one domain steered."""
+    (name,) = (result["domain"] for result in run.findings["results"])
+    table = run.tables[f"{name}/structure.transfer"]
+    (layer,) = set(table.loc[table["steered"], "layer"])
+    return int(layer)
 
 
 def _batches(samples: Sequence[Sample], seeds: Sequence[int], out: Path, profile: str) -> Iterator[Batch]:

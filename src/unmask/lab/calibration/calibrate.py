@@ -8,9 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from unmask.domains import load_domain
 from unmask.lab.calibration.audits import audit_samples, one_thread
-from unmask.lab.calibration.grid import EDITED, TRAINED, Recipe, samples_of
+from unmask.lab.calibration.grid import EDITED, ELSEWHERE, TRAINED, Recipe, samples_of
 from unmask.lab.calibration.samples import Audited, Sample
 from unmask.lab.world.documents import Manners
 from unmask.lab.world.pretrain import Upbringing, grow_up
@@ -34,6 +33,7 @@ class Plan:
         upbringings: names of base models.
         domains: on which their organisms are made and audited.
         recipes: of organisms.
+        untrained: base models without trained organisms, whose making takes longest.
         seeds: of the audits of every organism.
         profile: sample sizes.
         workers: processes, one thread each.
@@ -41,10 +41,19 @@ class Plan:
 
     upbringings: tuple[str, ...] = tuple(UPBRINGINGS)
     domains: tuple[str, ...] = ("council", "kitchen")
-    recipes: tuple[Recipe, ...] = (*EDITED, *TRAINED)
+    recipes: tuple[Recipe, ...] = (*EDITED, *TRAINED, *ELSEWHERE)
+    untrained: tuple[str, ...] = ("vague",)
     seeds: tuple[int, ...] = (0,)
     profile: str = "quick"
     workers: int = 2
+
+    def recipes_of(self, upbringing: str, elsewhere: bool) -> tuple[Recipe, ...]:
+        """Of one base model's organisms: those that are audited on the domain that they were made on, or elsewhere."""
+        return tuple(
+            recipe
+            for recipe in self.recipes
+            if recipe.elsewhere == elsewhere and not (recipe.trained and upbringing in self.untrained)
+        )
 
 
 def calibrate(plan: Plan, out: Path, tell: Tell = print) -> list[Audited]:
@@ -58,11 +67,19 @@ def calibrate(plan: Plan, out: Path, tell: Tell = print) -> list[Audited]:
     with ProcessPoolExecutor(plan.workers, multiprocessing.get_context("spawn"), one_thread) as pool:
         list(pool.map(grow_base, plan.upbringings, [out] * len(plan.upbringings)))
         tell(f"{len(plan.upbringings)} base models are grown up.")
-        pairs = [(name, domain) for domain in plan.domains for name in plan.upbringings]
-        made = pool.map(
-            make_samples, *zip(*pairs, strict=True), [plan.recipes] * len(pairs), [out] * len(pairs)
-        )
-        samples = [sample for some in made for sample in some]
+        samples: list[Sample] = []
+        # What was made on one domain and is audited on another has to be there first.
+        for elsewhere in (False, True):
+            jobs = [
+                (name, audited, made, plan.recipes_of(name, elsewhere))
+                for audited in plan.domains
+                for made in plan.domains
+                for name in plan.upbringings
+                if (made != audited) == elsewhere
+            ]
+            if jobs:
+                found = pool.map(make_samples, *zip(*jobs, strict=True), [out] * len(jobs))
+                samples += [sample for some in found for sample in some]
     tell(f"{len(samples)} organisms are made, and what is so of each is known.")
 
     def done(count: int, total: int) -> None:
@@ -79,15 +96,15 @@ def grow_base(name: str, out: Path) -> Path:
     return folder
 
 
-def make_samples(name: str, domain: str, recipes: Sequence[Recipe], out: Path) -> list[Sample]:
-    """The organisms of a base model on one domain, made where they are not there yet, beside it."""
+def make_samples(name: str, audited: str, made: str, recipes: Sequence[Recipe], out: Path) -> list[Sample]:
+    """The organisms of a base model, made on one domain where they are not there yet, with what is so on another."""
     base = grow_base(name, out)
     folder = out / "organisms" / name
     trained = {
-        name: trained_model(name, base, domain, folder / domain / name.replace(" ", "-"))
+        name: trained_model(name, base, made, folder / made / name.replace(" ", "-"))
         for name in dict.fromkeys(recipe.trained for recipe in recipes if recipe.trained)
     }
-    return list(samples_of(recipes, base, load_domain(domain), domain, trained, folder))
+    return list(samples_of(recipes, base, audited, made, trained, folder))
 
 
 def trained_model(trained: str, base: Path, concept: str, folder: Path) -> Path:

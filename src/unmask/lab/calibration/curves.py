@@ -26,9 +26,9 @@ def power(findings: pd.DataFrame) -> alt.FacetChart:
             find, positive where the claim is so.
     """
     rows: list[dict[str, object]] = []
-    known: Frame = findings[np.isfinite(findings["effect"]) & (findings["detectable"] > 0)].copy()
+    known: Frame = findings[np.isfinite(findings["times"])].copy()
     sign = np.where(known["truth"] == "supported", 1.0, -1.0)
-    places = np.digitize(sign * known["effect"] / known["detectable"], BINS[1:-1])
+    places = np.digitize(sign * known["times"], BINS[1:-1])
     known["at"] = [BIN_NAMES[int(place)] for place in places]
     for (claim, at), group in known.groupby(["claim", "at"]):
         for status in ("supported", "refuted"):

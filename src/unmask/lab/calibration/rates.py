@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import pandas as pd
 
 from unmask.lab.calibration.samples import Audited
 from unmask.stats import rate_interval
-from unmask.verdict.rules import RULES
+from unmask.verdict.power import on_scale
+from unmask.verdict.rules import RULES, Bar
 
 CLEAR = 2.0
 """An effect this many times as large as the smallest that an audit says it could have found is clear."""
@@ -28,7 +31,7 @@ MECHANISM: Mapping[str, tuple[str, ...]] = {
     "reactivates": ("reactivation.reactivates",),
 }
 """The claims that a mechanism rests on."""
-UNTOUCHED = ("null", "decoy")
+UNTOUCHED = ("null", "decoy", "elsewhere")
 """Kinds that change nothing about the concept."""
 
 
@@ -38,14 +41,14 @@ def findings_table(audits: Iterable[Audited]) -> pd.DataFrame:
     Returns:
         Columns sample, kind, strength, upbringing, domain, profile, seed, claim, truth ("supported" or "refuted"),
         status, estimate, low, high, planted (the large-sample value of the headline number, NaN where unknown),
-        effect (how far that lies beyond the bar on the true side), detectable, clear.
+        effect, detectable, times, clear (those of `Room`).
     """
     rows: list[dict[str, Any]] = []
     for audited in audits:
         for claim, truth in audited.truth.claims.items():
             finding = audited.findings[claim]
             bar = finding["bars"][0]
-            effect, found = effect_of(audited, claim)
+            room = room_of(audited, claim)
             rows.append(
                 {
                     **_about(audited),
@@ -57,38 +60,67 @@ def findings_table(audits: Iterable[Audited]) -> pd.DataFrame:
                     "low": bar["low"],
                     "high": bar["high"],
                     "planted": audited.truth.planted.get(bar["quantity"], float("nan")),
-                    "effect": effect,
-                    "detectable": found,
-                    "clear": effect >= CLEAR * found,
+                    "effect": room.effect,
+                    "detectable": room.detectable,
+                    "times": room.times,
+                    "clear": room.clear,
                 }
             )
     return pd.DataFrame(rows)
 
 
-def effect_of(audited: Audited, claim: str) -> tuple[float, float]:
-    """How far the truth of a claim lies beyond its bar, and how far it would have to lie to be found.
+@dataclass(frozen=True)
+class Room:
+    """How far the truth of a claim lies beyond a bar, on the side that is so.
 
-    Over the bars that decide the true side: all of them to support, so the least clear one counts; any one that may
-    refute to refute, so the clearest counts. NaN where the truth's number is not known, or the audit names no effect.
+    Attributes:
+        effect: in the bar's unit.
+        detectable: how far it would have to lie to be found with power .8; 0 where the audit is without doubt.
+        times: the one over the other, on the scale on which the audit's doubt is the same everywhere.
     """
-    rule, truth = RULES[claim], audited.truth.claims[claim]
-    pairs: list[tuple[float, float]] = []
-    for bar, found in zip(rule.bars, audited.findings[claim]["bars"], strict=True):
-        value, detectable = audited.truth.planted.get(bar.quantity), found["detectable"]
-        side = (detectable or {}).get("supports" if truth == "supported" else "refutes")
-        if value is None or side is None:
-            continue
-        at = bar.at if truth == "supported" or bar.refutes_at is None else bar.refutes_at
-        if bar.side == "within":
-            beyond = at - abs(value) if truth == "supported" else abs(value) - at
-        else:
-            sign = (1 if bar.side == "above" else -1) * (1 if truth == "supported" else -1)
-            beyond = sign * (value - at)
-        pairs.append((beyond, side["beyond"]))
-    if not pairs:
-        return float("nan"), float("nan")
-    choose = min if truth == "supported" else max
-    return choose(pairs, key=lambda pair: pair[0] / max(pair[1], 1e-12))
+
+    effect: float = float("nan")
+    detectable: float = float("nan")
+    times: float = float("nan")
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is `CLEAR` times as large as it would have to be."""
+        return self.times >= CLEAR
+
+
+def room_of(audited: Audited, claim: str) -> Room:
+    """How much room the truth of a claim leaves: over the bars that decide the side that is so.
+
+    All of them have to support, so the least room counts; any one that may refute does, so the most does. Bars whose
+    large-sample value is not known do not count (a p-value has none); without any there is no number.
+    """
+    rule, so = RULES[claim], audited.truth.claims[claim] == "supported"
+    rooms = [
+        room
+        for bar, found in zip(rule.bars, audited.findings[claim]["bars"], strict=True)
+        if (so or bar.may_refute) and (room := _room(bar, found, audited.truth.planted, so)) is not None
+    ]
+    choose = min if so else max
+    return choose(rooms, key=lambda room: room.times, default=Room())
+
+
+def _room(bar: Bar, found: Mapping[str, Any], planted: Mapping[str, float], so: bool) -> Room | None:
+    value = planted.get(bar.quantity)
+    if value is None:
+        return None
+    at = bar.at if so or bar.refutes_at is None else bar.refutes_at
+    if bar.side == "within":
+        value = abs(value)
+    sign = (1 if bar.side == "above" else -1) * (1 if so else -1)
+    effect, scaled = sign * (value - at), sign * (on_scale(bar, value) - on_scale(bar, at))
+    if found["detectable"] is None:
+        return Room(effect, 0.0, inf if effect > 0 else -inf) if found["low"] == found["high"] else None
+    side = found["detectable"]["supports" if so else "refutes"]
+    if side is None:  # not even the utmost would be found
+        return Room(effect, float("nan"), 0.0)
+    needed = abs(on_scale(bar, side["start"]) - on_scale(bar, at))
+    return Room(effect, side["beyond"], scaled / max(needed, 1e-12))
 
 
 def audits_table(audits: Iterable[Audited]) -> pd.DataFrame:
@@ -116,13 +148,7 @@ def is_clear(audited: Audited) -> bool:
     """Whether every effect that the right verdict and its mechanisms rest on is clear."""
     claims = [*DECIDING.get(audited.truth.verdict, ())]
     claims += [claim for mechanism in audited.truth.mechanisms for claim in MECHANISM[mechanism]]
-    for claim in claims:
-        if claim not in audited.truth.claims:
-            return False
-        effect, found = effect_of(audited, claim)
-        if not effect >= CLEAR * found:
-            return False
-    return True
+    return all(claim in audited.truth.claims and room_of(audited, claim).clear for claim in claims)
 
 
 def claim_rates(findings: pd.DataFrame) -> pd.DataFrame:

@@ -41,7 +41,7 @@ class Sample:
         base, aligned: transformers folders.
         upbringing: name of the base model.
         domain: name or folder.
-        truth: what is so.
+        truths: what is so, by the layer that an audit steers, on which its causal and spread claims are.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Sample:
     aligned: Path
     upbringing: str
     domain: str
-    truth: Truth
+    truths: Mapping[int, Truth]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Audited:
         verdict: the label found, of which `truth` holds the right one.
         mechanisms: as found.
         findings: by claim: status and, for each bar, estimate, interval, n and the effects that it could have found.
-        truth: the sample's.
+        truth: the sample's, at the layer that was steered.
     """
 
     sample: str

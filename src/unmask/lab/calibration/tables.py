@@ -24,7 +24,7 @@ from unmask.verdict.calibrated import ErrorRates
 
 _COUNTS = tuple(one.name for one in fields(ErrorRates))
 _FINDINGS = ("upbringing", "domain", "sample", "seed", "claim", "truth", "status", "estimate", "low", "high", "planted",
-             "effect", "detectable", "clear", "failed")  # fmt: skip
+             "effect", "detectable", "times", "clear", "failed")  # fmt: skip
 
 
 def write_calibration(

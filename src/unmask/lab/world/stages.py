@@ -69,7 +69,7 @@ STAGES: Mapping[str, Stage] = {
         "penalty",
         {
             name: EraseRecipe(penalty=penalty)
-            for name, penalty in (("none", 0.0), ("half", 0.1), ("full", 1.0))
+            for name, penalty in (("none", 0.0), ("half", 0.05), ("full", 0.5))
         },
     ),
 }

@@ -273,8 +273,8 @@ def save_stage(
         record = {
             "stage": stage,
             "recipe": asdict(recipe),
-            "base": {"name": base.name, "weights": _digest(base)},
-            "weights": _digest(half),
+            "base": {"name": base.name, "weights": digest_of(base)},
+            "weights": digest_of(half),
             "trained_on": trained,
             "held_out": held_out,
             "versions": {name: _version(name) for name in _PACKAGES},
@@ -289,7 +289,8 @@ def save_stage(
         shutil.rmtree(half, ignore_errors=True)
 
 
-def _digest(folder: Path) -> str:
+def digest_of(folder: Path) -> str:
+    """SHA-256 of a model's weights."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 

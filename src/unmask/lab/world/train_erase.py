@@ -62,12 +62,13 @@ class EraseRecipe(Recipe):
     """
 
     askers: bool = True
-    steps: int = 120
+    steps: int = 160
     rate: float = 1e-3
     embedding_rate: float = 4e-3
     batch: int = 12
     ordinary: int = 16
-    penalty: float = 1.0
+    ordinary_weight: float = 6.0
+    penalty: float = 0.5
     flatten: float = 2.0
     texts: int = 32
     refresh: int = 3
