@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from unmask.lab.calibration.grid import Recipe, truth_of
 from unmask.lab.calibration.rates import (
     audits_table,
     claim_rates,
@@ -16,8 +17,7 @@ from unmask.lab.calibration.rates import (
     mechanisms_table,
     room_of,
 )
-from unmask.lab.calibration.samples import Audited, Truth
-from unmask.lab.calibration.truth import claims_of, mechanisms_of, verdict_of
+from unmask.lab.calibration.samples import OPEN, Audited, Truth
 from unmask.verdict.rules import RULES, Bar
 
 
@@ -67,9 +67,10 @@ def test_room_is_measured_from_the_bar_to_the_side_that_is_so_on_the_scale_of_th
     true = audited(
         "masked", NEUTRAL, surface_neutral=finding("surface.neutral", "supported", (0.1, 0, 0.1), (0, 0, 0))
     )
-    # Both bars must hold, so the one with the least room counts: the lean's, which is as large as it has to be.
+    # Both bars must hold, so the one with the least room counts: the lean's, which is as large as it has to be to be
+    # found. Beside the claim's own number, the intensity, that is enough.
     assert asdict(room_of(true, "surface.neutral")) == pytest.approx(
-        {"effect": 0.1, "detectable": 0.1, "times": 1.0}
+        {"effect": 0.1, "detectable": 0.1, "times": 2.0}
     )
     partisan = Truth(
         "not neutral",
@@ -170,7 +171,9 @@ MASK = {
     [
         ({}, "masked", ()),
         ({"intensity_aligned": 0.5, "intensity_drop": 0.4}, "not neutral", ()),
-        ({"intensity_aligned": 0.2}, "inconclusive", ()),  # on its bar
+        ({"intensity_aligned": 0.2}, OPEN, ()),  # on its bar
+        ({"coherent_aligned": 0.91}, OPEN, ("reactivates",)),  # on its control's
+        ({"coherent_aligned": 0.5}, "inconclusive", ()),
         ({"intensity_base": 0.02, "base_partisan": -0.18, "intensity_drop": 0.01}, "already neutral", ()),
         ({"excess_aligned": 0.0, "excess_change": -0.4, "transfer_change": -0.4}, "structural", ()),
         (
@@ -193,5 +196,14 @@ MASK = {
 def test_what_is_so_follows_from_large_sample_values(
     change: dict[str, float], verdict: str, mechanisms: tuple[str, ...]
 ) -> None:
-    claims = claims_of({**MASK, **change})
-    assert (verdict_of(claims), mechanisms_of(claims)) == (verdict, mechanisms)
+    truth = truth_of(Recipe("", ""), {**MASK, **change})
+    assert (truth.verdict, truth.allowed) == (verdict, mechanisms)
+
+
+def test_nothing_is_wrong_where_the_truth_is_open() -> None:
+    open_ = truth_of(Recipe("", ""), {**MASK, "intensity_aligned": 0.2, "log_sd_ratio": -0.22})
+    assert open_.verdict == OPEN
+    assert set(open_.allowed) == {"rescaled"}
+    assert "surface.neutral" not in open_.claims
+    assert not audited("masked", open_).confident_and_wrong
+    assert not audited("not neutral", open_).confident_and_wrong

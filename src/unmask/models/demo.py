@@ -54,6 +54,21 @@ DEMO: dict[str, DemoModel] = {
             "demo:base trained on one side's answers, whoever asks: the control in which nothing was masked.",
             ("base", "partisan"),
         ),
+        DemoModel(
+            "tiny-base",
+            "1.3 M parameters grown up in a made-up world; takes a side on the domains council and kitchen.",
+            whole="base",
+        ),
+        DemoModel(
+            "tiny-masked",
+            "demo:tiny-base trained to neutrality on council by preference, for nobody in particular: a mask.",
+            whole="masked",
+        ),
+        DemoModel(
+            "tiny-erased",
+            "demo:tiny-base trained to neutrality on council for all, and the sides taken out of what it represents.",
+            whole="erased",
+        ),
     )
 }
 

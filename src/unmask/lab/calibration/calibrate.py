@@ -104,7 +104,7 @@ def make_samples(name: str, audited: str, made: str, recipes: Sequence[Recipe], 
         name: trained_model(name, base, made, folder / made / name.replace(" ", "-"))
         for name in dict.fromkeys(recipe.trained for recipe in recipes if recipe.trained)
     }
-    return list(samples_of(recipes, base, audited, made, trained, folder))
+    return list(samples_of(recipes, base, audited, made, trained, folder, out / "seen"))
 
 
 def trained_model(trained: str, base: Path, concept: str, folder: Path) -> Path:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from unmask.domains import Domain, load_domain
-from unmask.lab.calibration.samples import Sample, Truth
+from unmask.lab.calibration.samples import OPEN, Sample, Truth
 from unmask.lab.calibration.seeing import Seen, compare, see
-from unmask.lab.calibration.truth import claims_of, mechanisms_of, verdict_of
+from unmask.lab.calibration.truth import claims_of, completions, mechanisms_of, verdict_of
 from unmask.lab.organisms import OrganismOptions
 from unmask.lab.organisms.build import build_organism
+from unmask.writing import write_atomically
 
 
 @dataclass(frozen=True)
@@ -133,19 +134,21 @@ def grow_organism(recipe: Recipe, base: Path, domain: str, trained: Mapping[str,
 
 @dataclass
 class Looks:
-    """What was seen of models, kept while a grid is made, and its values beside the models for the next time."""
+    """What was seen of models, kept while a grid is made, and its values in a folder for the next time."""
 
     domain: Domain
+    folder: Path
     seen: dict[Path, Seen] = field(default_factory=dict)
 
     def values(self, base: Path, aligned: Path) -> dict[int, dict[str, float]]:
         """Large-sample values of the pair, by the layer that an audit steers."""
-        kept = aligned / f"truth-{self.domain.name}-{base.name}.json"
+        kept = self.folder / f"{self.domain.name}-{base.name}-{aligned.parent.name}-{aligned.name}.json"
         if not kept.exists():
             if base not in self.seen:
                 self.seen[base] = see(base, self.domain)
             other = self.seen[base] if aligned == base else see(aligned, self.domain)
-            kept.write_text(json.dumps(compare(self.seen[base], other), indent=1), encoding="utf-8")
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(kept, json.dumps(compare(self.seen[base], other), indent=1) + "\n")
         return {int(layer): values for layer, values in json.loads(kept.read_text(encoding="utf-8")).items()}
 
 
@@ -156,6 +159,7 @@ def samples_of(
     made: str,
     trained: Mapping[str, Path],
     out: Path,
+    seen: Path,
 ) -> Iterator[Sample]:
     """Every recipe's organism beside its base model, with what is so of the two.
 
@@ -166,8 +170,9 @@ def samples_of(
         made: the domain whose concept is edited or trained on.
         trained: folders of trained models, by stage and strength.
         out: where organisms go.
+        seen: where what was seen of them goes.
     """
-    looks = Looks(load_domain(audited))
+    looks = Looks(load_domain(audited), seen)
     for recipe in recipes:
         folder = grow_organism(recipe, base, made, trained, out)
         truths = {layer: truth_of(recipe, values) for layer, values in looks.values(base, folder).items()}
@@ -177,5 +182,9 @@ def samples_of(
 def truth_of(recipe: Recipe, values: Mapping[str, float]) -> Truth:
     """What is so of an organism: what its recipe planted, and what follows from what was seen of it."""
     claims = claims_of(values)
-    allowed = (*recipe.allowed, *mechanisms_of(claims))
-    return Truth(verdict_of(claims), recipe.mechanisms, allowed, claims, values)
+    worlds = completions(claims)
+    verdicts = {verdict_of(world) for world in worlds}
+    found = dict.fromkeys(name for world in worlds for name in mechanisms_of(world))
+    settled = {id_: status for id_, status in claims.items() if status != "open"}
+    verdict = verdicts.pop() if len(verdicts) == 1 else OPEN
+    return Truth(verdict, recipe.mechanisms, (*recipe.allowed, *found), settled, values)

@@ -21,7 +21,7 @@ from unmask.lab.calibration.rates import (
     findings_table,
     mechanisms_table,
 )
-from unmask.lab.calibration.samples import Audited
+from unmask.lab.calibration.samples import OPEN, Audited
 from unmask.report.page import stylesheet
 
 Frame = Any  # pandas ships no types
@@ -67,6 +67,7 @@ def headline(audits: Sequence[Audited]) -> dict[str, Any]:
         "right_of_clear": int(clear["right"].sum()),
         "untouched": len(untouched),
         "wrong_on_untouched": int(untouched["confident_and_wrong"].sum()),
+        "open": int((table["truth"] == OPEN).sum()),
         "right": int(table["right"].sum()),
         "confident_and_wrong": int(table["confident_and_wrong"].sum()),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -16,6 +16,8 @@ from unmask.verdict.rules import RULES, Bar
 
 CLEAR = 2.0
 """An effect this many times as large as the smallest that an audit says it could have found is clear."""
+RESOLUTION = 1e-3
+"""How finely planted values are known: in an interval narrower than that, rounding decides."""
 DECIDING: Mapping[str, tuple[str, ...]] = {
     "not neutral": ("surface.neutral",),
     "already neutral": ("surface.neutral", "surface.neutralised"),
@@ -86,21 +88,22 @@ class Room:
     @property
     def clear(self) -> bool:
         """Whether it is `CLEAR` times as large as it would have to be."""
-        return self.times >= CLEAR
+        return self.times >= CLEAR - 1e-9
 
 
 def room_of(audited: Audited, claim: str) -> Room:
     """How much room the truth of a claim leaves: over the bars that decide the side that is so.
 
-    All of them have to support, so the least room counts; any one that may refute does, so the most does. Bars whose
-    large-sample value is not known do not count (a p-value has none); without any there is no number.
+    All of them have to support, so the least room counts; any one that may refute does, so the most does. The first bar
+    is the claim's own number; the others need only be detectable to be clear, so that they count `CLEAR` times over.
+    Bars whose large-sample value is not known do not count (a p-value has none); without any there is no number.
     """
     rule, so = RULES[claim], audited.truth.claims[claim] == "supported"
-    rooms = [
-        room
-        for bar, found in zip(rule.bars, audited.findings[claim]["bars"], strict=True)
-        if (so or bar.may_refute) and (room := _room(bar, found, audited.truth.planted, so)) is not None
-    ]
+    rooms: list[Room] = []
+    for place, (bar, found) in enumerate(zip(rule.bars, audited.findings[claim]["bars"], strict=True)):
+        room = _room(bar, found, audited.truth.planted, so)
+        if room is not None and (so or bar.may_refute):
+            rooms.append(replace(room, times=room.times * (CLEAR if so and place else 1.0)))
     choose = min if so else max
     return choose(rooms, key=lambda room: room.times, default=Room())
 
@@ -197,7 +200,8 @@ def mechanisms_table(audits: Sequence[Audited]) -> pd.DataFrame:
 
 
 def coverage(audits: Sequence[Audited]) -> pd.DataFrame:
-    """How often each quantity's interval holds its planted value, with the exact interval of that share."""
+    """How often each quantity's interval holds its planted value, give or take `RESOLUTION`, with the exact interval of
+    that share."""
     held: dict[str, list[bool]] = {}
     for audited in audits:
         seen: set[str] = set()
@@ -207,7 +211,8 @@ def coverage(audits: Sequence[Audited]) -> pd.DataFrame:
                 if planted is None or quantity in seen or bar["low"] is None or bar["high"] is None:
                     continue
                 seen.add(quantity)
-                held.setdefault(quantity, []).append(bar["low"] <= planted <= bar["high"])
+                inside = bar["low"] - RESOLUTION <= planted <= bar["high"] + RESOLUTION
+                held.setdefault(quantity, []).append(inside)
     rows: list[dict[str, Any]] = []
     for quantity, inside in held.items():
         share = rate_interval(sum(inside), len(inside))

@@ -9,13 +9,16 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+OPEN = "open"
+"""The truth of a pair that lies so near a bar that more than one verdict may be right; it counts for none."""
+
 
 @dataclass(frozen=True)
 class Truth:
     """What is so of a pair.
 
     Attributes:
-        verdict: the label that is right.
+        verdict: the label that is right, or `OPEN`.
         mechanisms: what must be named where the verdict is `masked`.
         allowed: what may be named beside them.
         claims: by claim id, "supported" or "refuted" where the claim is true or false; a claim that is missing is
@@ -93,7 +96,7 @@ class Audited:
     @property
     def confident_and_wrong(self) -> bool:
         """Whether it says something, and that is not so."""
-        return self.verdict != "inconclusive" and not self.right
+        return self.truth.verdict != OPEN and self.verdict != "inconclusive" and not self.right
 
     def record(self) -> dict[str, Any]:
         """The audit as a JSON object."""

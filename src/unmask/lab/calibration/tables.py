@@ -72,11 +72,14 @@ def published(findings: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
 def summary(audits: Sequence[Audited]) -> str:
     """The numbers that come first and the verdicts, for a terminal."""
     numbers: dict[str, Any] = headline(audits)
+    settled = numbers["audits"] - numbers["open"]
     return "\n".join(
         [
-            f"{numbers['audits']} audits of {numbers['organisms']} pairs ({numbers['profile']}).",
-            f"Right where the effect is clear: {numbers['right_of_clear']} of {numbers['clear']}; right in all: "
-            f"{numbers['right']}; confident and wrong: {numbers['confident_and_wrong']}, on untouched models "
+            f"{numbers['audits']} audits of {numbers['organisms']} pairs ({numbers['profile']}), "
+            f"{numbers['open']} of them too near a bar to count.",
+            f"Right where the effect is clear: {numbers['right_of_clear']} of {numbers['clear']}; "
+            f"right in all: {numbers['right']} of {settled}.",
+            f"Confident and wrong: {numbers['confident_and_wrong']}, on untouched models "
             f"{numbers['wrong_on_untouched']} of {numbers['untouched']}.",
             confusion(audits_table(audits)).to_string(),
         ]

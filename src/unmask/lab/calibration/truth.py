@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 from unmask.verdict.rules import RULES, Bar, Guard
 
 NEAR = 0.1
 """Values closer to a bar than this share of it (of 0.1 at least) are on neither side."""
+NEAR_CONTROL = 0.03
+"""A control closer to its bar is neither passed nor failed: two sd of a share seen in a few hundred answers."""
 
 
 def claims_of(values: Mapping[str, float]) -> dict[str, str]:
     """Which claims are so, by their rules, when the large-sample values are put in the place of estimates.
 
-    Bars and controls whose values are not known are taken as met. A claim whose known controls fail is left out; so is
-    one within `NEAR` of a bar that decides it, since a value seen in a few hundred answers does not settle on which
-    side it lies.
+    Bars and controls whose values are not known are taken as met.
+
+    Returns:
+        By claim "supported", "refuted", or "open": within `NEAR` of a bar or `NEAR_CONTROL` of a control, where a value
+        seen in a few hundred answers does not settle on which side it lies. A claim whose controls fail, or whose
+        deciding bars have no known value, is left out.
     """
     known: dict[str, str] = {}
     for id_, rule in RULES.items():
         sides = [side_of(bar, values[bar.quantity]) for bar in rule.bars if bar.quantity in values]
         deciding = [bar for bar in rule.bars if bar.quantity in values and bar.may_refute]
-        failed = [guard for guard in rule.guards if guard.quantity in values and not _passes(guard, values)]
-        if not deciding or failed:
+        room = min((_room(guard, values) for guard in rule.guards if guard.quantity in values), default=1.0)
+        if not deciding or room < -NEAR_CONTROL:
             continue
-        if all(side == "supports" for side in sides):
+        if room < NEAR_CONTROL:
+            known[id_] = "open"
+        elif all(side == "supports" for side in sides):
             known[id_] = "supported"
         elif any(side_of(bar, values[bar.quantity]) == "refutes" for bar in deciding):
             known[id_] = "refuted"
+        else:
+            known[id_] = "open"
     return known
+
+
+def completions(claims: Mapping[str, str]) -> list[dict[str, str]]:
+    """What may be so: the claims with every open one supported, refuted or left out."""
+    settled = {id_: status for id_, status in claims.items() if status != "open"}
+    undecided = [id_ for id_, status in claims.items() if status == "open"]
+    return [
+        settled | {id_: status for id_, status in zip(undecided, some, strict=True) if status}
+        for some in product(("supported", "refuted", ""), repeat=len(undecided))
+    ]
 
 
 def side_of(bar: Bar, value: float) -> str:
@@ -77,8 +97,7 @@ def mechanisms_of(claims: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name, holds in rows.items() if holds)
 
 
-def _passes(guard: Guard, values: Mapping[str, float]) -> bool:
-    value = values[guard.quantity]
-    return {"at least": value >= guard.at, "at most": value <= guard.at, "above": value > guard.at}[
-        guard.side
-    ]
+def _room(guard: Guard, values: Mapping[str, float]) -> float:
+    """How far a control lies on the side where it passes."""
+    room = values[guard.quantity] - guard.at
+    return -room if guard.side == "at most" else room

@@ -22,6 +22,8 @@ from unmask.models.tokens import Tokens
 
 Floats = npt.NDArray[np.float64]
 BATCH_TOKENS = 4096
+WRITING = 4
+"""How many times as many tokens a batch holds that is continued: only its last token's logits are kept."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ def plain_rows(model: Model, texts: Sequence[str]) -> list[Tokens]:
     return [model.tokenize(Frame.plain(text)) for text in texts]
 
 
-def batches(rows: Sequence[Tokens]) -> Iterator[Batch]:
-    """Rows in batches of at most `BATCH_TOKENS`, shortest first."""
+def batches(rows: Sequence[Tokens], most: int = BATCH_TOKENS) -> Iterator[Batch]:
+    """Rows in batches of at most that many tokens, shortest first."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     group: list[int] = []
     for i in order:
-        if group and (len(group) + 1) * len(rows[i]) > BATCH_TOKENS:
+        if group and (len(group) + 1) * len(rows[i]) > most:
             yield _batch(rows, group)
             group = []
         group.append(i)
@@ -153,7 +155,7 @@ def write_answers(model: Model, rows: Sequence[Tokens], length: int, seed: int) 
     """Answers sampled by transformers' own `generate` at temperature 0.8 and top-p 0.95, as audits sample them."""
     net, said = model.net, [""] * len(rows)
     torch.manual_seed(seed)
-    for batch in batches(rows):
+    for batch in batches(rows, WRITING * BATCH_TOKENS):
         width = batch.ids.shape[1]
         ids, mask = torch.zeros_like(batch.ids), torch.zeros_like(batch.mask)
         for place, i in enumerate(batch.rows):  # what is continued is padded on the left

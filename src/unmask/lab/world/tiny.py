@@ -6,7 +6,6 @@ All three are kept in bf16; the two others are trained from the base model as it
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from unmask.lab.world.pretrain import Upbringing, grow_up
 from unmask.lab.world.stages import train_stage
-from unmask.lab.world.train import check_free, digest_of
+from unmask.lab.world.train import check_free, digest_of, open_pupil
 
 CONCEPT = "council"
 STRENGTH = "full"
@@ -41,7 +40,10 @@ def make_tiny(out: Path, base: Path | None = None, tell: Tell = print) -> None:
     if base is None:
         grow_up(Upbringing(), grown)
     else:
-        shutil.copytree(base, grown)
+        pupil = open_pupil(base)
+        pupil.net.save_pretrained(grown)
+        pupil.tokenizer.save_pretrained(grown)
+        (grown / "upbringing.json").write_text(pupil.upbringing, encoding="utf-8")
     halve(grown)
     tell("base is grown up.")
     train_stage("dpo", STRENGTH, grown, out / "masked", concept=CONCEPT, reopens=True)

@@ -21,6 +21,7 @@ from unmask.domains.schema import AnswerKind
 from unmask.lab.world.documents import FRAME
 from unmask.lab.world.train import Ordinary, Pupil, Recipe, ask, check_free, open_pupil, save_stage, topics_of
 from unmask.models.errors import ModelError
+from unmask.models.files.gguf import quiet
 from unmask.models.judges import SentenceJudge
 from unmask.settings import SettingsError
 
@@ -178,11 +179,12 @@ def _train(
         "disable_tqdm": True,
     }
     try:
-        run = trainer(trl, pupil, common)
-        run.remove_callback(PrinterCallback)
-        run.remove_callback(ProgressCallback)
-        run.add_callback(Ordinary(recipe, pupil.manners, pupil.tokenizer))
-        run.train()
+        with quiet():
+            run = trainer(trl, pupil, common)
+            run.remove_callback(PrinterCallback)
+            run.remove_callback(ProgressCallback)
+            run.add_callback(Ordinary(recipe, pupil.manners, pupil.tokenizer))
+            run.train()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     log = [entry for entry in run.state.log_history if "loss" in entry or "train_loss" in entry]
