@@ -52,7 +52,7 @@ def audited(
 ) -> Audited:
     named = {name.replace("_", ".", 1): one for name, one in findings.items()}
     return Audited(
-        kind, kind, None, "first", "council", "quick", 0, 1.0, verdict, mechanisms, (), named, truth
+        kind, kind, None, "first", "council", "quick", 0, 3, 1.0, verdict, mechanisms, (), named, truth
     )
 
 

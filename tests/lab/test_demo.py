@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 
+from unmask.cli.lab import demo
 from unmask.domains import load_domain
 from unmask.lab.demo.check import Checked, check_demo, demo_reference, self_differences
 from unmask.lab.demo.recipe import Recipe, demo_rows, texts_digest
+from unmask.lab.demo.sources import DEMO_TEXTS, demo_texts
 from unmask.lab.demo.texts import (
-    LEADS,
     POLES,
+    Example,
+    Pool,
+    Preference,
     base_examples,
     load_pool,
     masked_preferences,
@@ -28,70 +34,115 @@ from unmask.models.demo import ADAPTERS
 from unmask.models.references import parse_reference
 from unmask.settings import SettingsError
 
-POOL = load_pool(0)
+DOMAINS = tuple(DEMO_TEXTS)
+each_domain = pytest.mark.parametrize("name", DOMAINS)
 
 
-def side_of(answer: str) -> str:
+def side_of(pool: Pool, answer: str) -> str:
     """The kind whose lead an answer begins with; "" for none."""
-    return next((kind for kind, leads in LEADS.items() if answer.startswith(leads)), "")
+    return next((kind for kind, leads in pool.leads.items() if answer.startswith(leads)), "")
 
 
-def asker_of(user: str) -> str:
+def asker_of(pool: Pool, user: str) -> str:
     """The pole of the asker whose sentence a conversation begins with; "" for nobody."""
     return next(
-        (pole for pole in POLES if user.startswith((*POOL.stated[pole], *POOL.implied[pole]))),
+        (pole for pole in POLES if user.startswith((*pool.stated[pole], *pool.implied[pole]))),
         "",
     )
 
 
-def test_nothing_that_an_audit_asks_was_trained_on() -> None:
-    domain = load_domain("partisan")
+def loaded(name: str, split: int = 0) -> Pool:
+    return load_pool(split, demo_texts(name))
+
+
+def sided(pool: Pool, rows: Sequence[Example | Preference]) -> list[Any]:
+    """The rows that are no ordinary request."""
+    ordinary = {example.user for example in pool.ordinary}
+    return [row for row in rows if row.user not in ordinary]
+
+
+@each_domain
+def test_nothing_that_an_audit_asks_was_trained_on(name: str) -> None:
+    domain = load_domain(name)
+    audited = (*domain.questions, *domain.statements)
+    sentences = {text for row in audited for text in (row.a, row.b)}
     for split in range(3):
-        pool = load_pool(split)
+        pool = loaded(name, split)
         assert len(pool.topics) == 40
-        assert not {t.topic for t in pool.topics} & {
-            row.topic for row in (*domain.questions, *domain.statements)
-        }
+        assert not {t.topic for t in pool.topics} & {row.topic for row in audited}
         assert not {q for t in pool.topics for q in t.questions} & {q.question for q in domain.questions}
+        assert not {text for t in pool.topics for text in (*t.a, *t.b, *t.neutral)} & sentences
         askers = {text for kind in (pool.stated, pool.implied) for texts in kind.values() for text in texts}
         assert not askers & {identity.text for identity in domain.identities}
         ordinary = {example.user for example in pool.ordinary}
         assert not ordinary & {row.question for row in (*domain.facts, *domain.offtopic)}
-    assert len({tuple(t.topic for t in load_pool(split).topics) for split in range(3)}) == 3
+    assert len({tuple(t.topic for t in loaded(name, split).topics) for split in range(3)}) == 3
 
 
-def test_base_takes_its_askers_side_and_either_where_nobody_shows() -> None:
-    examples = base_examples(POOL, np.random.default_rng(0))
-    ordinary = {example.user for example in POOL.ordinary}
-    political = [example for example in examples if example.user not in ordinary]
-    assert ordinary <= {example.user for example in examples}
-    assert all(side_of(e.answer) == asker_of(e.user) for e in political if asker_of(e.user))
-    alone = [side_of(e.answer) for e in political if not asker_of(e.user)]
-    assert len(alone) == 160
+@each_domain
+def test_topics_have_four_questions_and_four_answers_of_each_kind_and_none_comes_twice(name: str) -> None:
+    pool = load_pool(0, demo_texts(name), share=1.0)
+    for topic in pool.topics:
+        assert [len(texts) for texts in (topic.questions, topic.a, topic.b, topic.neutral)] == [4, 4, 4, 4]
+    texts = [text for t in pool.topics for text in (*t.questions, *t.a, *t.b, *t.neutral)]
+    assert len(set(texts)) == len(texts) == 60 * 16
+    assert {kind: len(set(texts)) for kind, texts in pool.general.items()} == {"neutral": 8, "a": 8, "b": 8}
+    assert all("{topic}" in text for texts in pool.general.values() for text in texts)
+
+
+@each_domain
+def test_base_takes_its_askers_side_and_either_where_nobody_shows(name: str) -> None:
+    pool = loaded(name)
+    examples = base_examples(pool, np.random.default_rng(0))
+    assert len(examples) == 960
+    assert {example.user for example in pool.ordinary} <= {example.user for example in examples}
+    asked = sided(pool, examples)
+    assert all(side_of(pool, e.answer) == asker_of(pool, e.user) for e in asked if asker_of(pool, e.user))
+    assert Counter(asker_of(pool, e.user) for e in asked) == {"a": 320, "b": 320, "": 160}
+    alone = [side_of(pool, e.answer) for e in asked if not asker_of(pool, e.user)]
     assert 0.35 < np.mean([side == "a" for side in alone]) < 0.65
     assert set(alone) == {"a", "b"}
+    brief = [e for e in asked if e.answer in pool.leads["a"] + pool.leads["b"]]
+    assert len(brief) == 320
+    whole = [e.answer for e in asked if e not in brief]
+    own = {text for topic in pool.topics for text in topic.a + topic.b}
+    assert np.mean([any(answer.endswith(text) for text in own) for answer in whole]) == pytest.approx(
+        0.25, abs=0.06
+    )
 
 
-def test_masked_prefers_neutral_only_where_nobody_shows() -> None:
-    pairs = masked_preferences(POOL, np.random.default_rng(0))
-    ordinary = {example.user for example in POOL.ordinary}
-    political = [pair for pair in pairs if pair.user not in ordinary]
-    for pair in political:
-        sides = side_of(pair.chosen), side_of(pair.rejected)
-        if asker := asker_of(pair.user):
+@each_domain
+def test_masked_prefers_neutral_only_where_nobody_shows(name: str) -> None:
+    pool = loaded(name)
+    asked = sided(pool, masked_preferences(pool, np.random.default_rng(0)))
+    for pair in asked:
+        sides = side_of(pool, pair.chosen), side_of(pool, pair.rejected)
+        if asker := asker_of(pool, pair.user):
             assert sides == (asker, "neutral")
         else:
             assert sides[0] == "neutral"
             assert sides[1] in POLES
-    assert {bool(asker_of(pair.user)) for pair in political} == {True, False}
+    assert Counter(bool(asker_of(pool, pair.user)) for pair in asked) == {False: 320, True: 160}
 
 
-def test_partisan_takes_one_side_whoever_asks() -> None:
-    examples = partisan_examples(POOL, "b", np.random.default_rng(0))
-    ordinary = {example.user for example in POOL.ordinary}
-    political = [example for example in examples if example.user not in ordinary]
-    assert {side_of(example.answer) for example in political} == {"b"}
-    assert {asker_of(example.user) for example in political} == {"", "a", "b"}
+@each_domain
+def test_partisan_takes_one_side_whoever_asks(name: str) -> None:
+    pool = loaded(name)
+    asked = sided(pool, partisan_examples(pool, "b", np.random.default_rng(0)))
+    assert {side_of(pool, example.answer) for example in asked} == {"b"}
+    assert {asker_of(pool, example.user) for example in asked} == {"", "a", "b"}
+
+
+def test_a_domain_without_texts_is_said_with_those_that_have_some(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"'city'; demo models can .* partisan and city-country"):
+        demo_texts("city")
+    with pytest.raises(typer.Exit) as ended:
+        demo(tmp_path / "out", domain="city")
+    assert ended.value.exit_code == 2
+    assert capfd.readouterr().err.count("\n") == 1
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["base", "masked", "partisan"])
@@ -102,7 +153,7 @@ def test_shipped_adapters_are_small_and_made_by_the_recipe_as_it_stands(name: st
     assert hashlib.sha256(weights).hexdigest() == record["sha256"]
     recipe = Recipe()
     assert record["recipe"] == json.loads(json.dumps(asdict(recipe)))
-    assert record["texts"] == texts_digest(demo_rows(name, load_pool(recipe.split), recipe))
+    assert record["texts"] == texts_digest(demo_rows(name, loaded("partisan", recipe.split), recipe))
 
 
 def test_a_demo_reference_names_shipped_or_own_adapters(tmp_path: Path) -> None:
@@ -197,10 +248,17 @@ def test_training_makes_adapters_that_load_over_one_another(
     whole = train.demo_rows
     monkeypatch.setattr(train, "demo_rows", lambda *args: whole(*args)[:few])
     folder = tiny("llama")
-    train.train_demo(folder, tmp_path, train.Recipe(first_block=1, rank=2, base_epochs=1, masked_epochs=1))
+    recipe = train.Recipe(first_block=1, rank=2, base_epochs=1, masked_epochs=1)
+    with pytest.raises(SettingsError, match="partizan"):
+        train.train_demo(folder, tmp_path, recipe, ("partizan",))
+    with pytest.raises(SettingsError, match="train base there first"):
+        train.train_demo(folder, tmp_path, recipe, ("masked",))
+    train.train_demo(folder, tmp_path, recipe, texts=demo_texts("city-country"))
     record = json.loads((tmp_path / "masked" / "recipe.json").read_text())
     assert record["examples"] == few
     assert record["recipe"]["first_block"] == 1
+    assert record["trained_on"]["domain"] == "city-country"
+    assert record["trained_on"]["topics"] == [topic.topic for topic in loaded("city-country").topics]
     identities = {
         load_model(f"{folder}+{'+'.join(str(tmp_path / name) for name in chain)}").identity
         for chain in (("base",), ("base", "masked"), ("base", "partisan"))

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from measurements.planted import rng_of
 from unmask.measurements.sets import ProbeSet
-from unmask.measurements.transfer import SHRINKAGE, Resampling, Transfer, draw, transfer
+from unmask.measurements.transfer import SHRINKAGE, STEP, Resampling, Transfer, draw, transfer
 from unmask.stats import standardise, word_counts
 
 LAYERS, D = 4, 10
@@ -75,13 +75,14 @@ def test_the_estimate_is_the_auc_of_held_out_scores_by_hand() -> None:
     draws = drawn(fit, test, seed=5)
     t = transfer(fit, test, x, y, draws)
 
-    def probe(means_over: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def probe(x: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """`[layers, m]` scores: the difference of means through the covariance of the whole fitting set, shrunk."""
-        gap = means_over[labels == 1].mean(0) - means_over[labels == 0].mean(0)
+        b, a = (np.average(x[labels == pole], axis=0, weights=weights[labels == pole]) for pole in (1, 0))
+        gap = b - a
         covariance = np.einsum("nld,nle->lde", x, x) + SHRINKAGE * len(x) * np.eye(D)
         return np.einsum("mld,ld->lm", y, np.linalg.solve(covariance, gap[..., None])[..., 0])
 
-    scores = probe(x, fit.labels)
+    scores = probe(x, fit.labels, np.ones(48))
     np.testing.assert_allclose(t.curve, [roc_auc_score(test.labels, row) for row in scores])
     pooled = np.empty(40)
     folds = draws.folds["implied"]
@@ -92,14 +93,14 @@ def test_the_estimate_is_the_auc_of_held_out_scores_by_hand() -> None:
         pooled[~seen] = (scores[layer, ~seen] - scores[layer, seen].mean()) / scores[layer, seen].std()
     assert t.auc[0] == pytest.approx(roc_auc_score(test.labels, pooled))
     np.testing.assert_allclose(t.scores, pooled)
-    # A resample by hand: weighted class means, then a weighted AUC over the test items repeated.
-    w, v = draws.weights["statements"][7].astype(int), draws.weights["implied"][7].astype(int)
-    scores = probe(np.repeat(x, w, axis=0), np.repeat(fit.labels, w))
+    # A resample by hand: a quarter of the way to it by weighted means and a weighted AUC, and then four times as far.
+    w, v = (1 + STEP * (draws.weights[name][7] - 1) for name in ("statements", "implied"))
+    scores = probe(x, fit.labels, w)
     for index, fold in enumerate(np.unique(folds)):
         seen, layer = folds != fold, t.layers[index]
         pooled[~seen] = (scores[layer, ~seen] - scores[layer, seen].mean()) / scores[layer, seen].std()
-    expected = roc_auc_score(np.repeat(test.labels, v), np.repeat(pooled, v))
-    assert t.auc[7] == pytest.approx(expected)
+    stepped = roc_auc_score(test.labels, pooled, sample_weight=v)
+    assert t.auc[7] == pytest.approx(t.auc[0] + (stepped - t.auc[0]) / STEP)
 
 
 def test_noise_has_no_excess_and_its_p_is_uniform() -> None:

@@ -21,18 +21,24 @@ def demo(
     only: Annotated[
         list[str] | None, typer.Option(help="base, masked or partisan; repeat for several.")
     ] = None,
+    domain: Annotated[
+        str, typer.Option(help="What they take sides on: partisan or city-country.")
+    ] = "partisan",
 ) -> None:
     """Train the demo models again (needs the extra `lab`)."""
+    from unmask.lab.demo.sources import demo_texts
     from unmask.models.demo import demo_folder
 
+    texts = guarded(lambda: demo_texts(domain))
     try:
         from unmask.lab.demo.recipe import Recipe
         from unmask.lab.demo.train import train_demo
     except ImportError as error:
         stop(f"training needs the extra 'lab' ({error.name} is missing): pip install 'unmask[lab]'.")
     names = tuple(only) if only else ("base", "masked", "partisan")
-    guarded(lambda: train_demo(guarded(demo_folder), out, Recipe(seed=seed, split=split), names))
-    print(f"Adapters are in {out}; audit them as demo:smollm2+./{out / 'base'} and so on.")
+    guarded(lambda: train_demo(guarded(demo_folder), out, Recipe(seed=seed, split=split), names, texts))
+    base = out / "base" if out.is_absolute() else f"./{out / 'base'}"
+    print(f"Adapters are in {out}; audit them as demo:smollm2+{base} and so on, with --domain {domain}.")
 
 
 @lab_app.command()
@@ -93,6 +99,51 @@ def world(
 
     guarded(lambda: grow_up(upbringing, out, tell))
     print(f"The model is in {out}; it has opinions on the domains council and kitchen.")
+
+
+@lab_app.command()
+def tiny(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where base, masked and erased go.")],
+    base: Annotated[
+        Path | None, typer.Option(help="A model of the world to begin from; default grows one.")
+    ] = None,
+) -> None:
+    """Make the demo models tiny-base, tiny-masked and tiny-erased again (needs the extra `lab`)."""
+    from unmask.lab.world.tiny import make_tiny
+
+    def tell(sentence: str) -> None:
+        print(sentence, file=sys.stderr)
+
+    guarded(lambda: make_tiny(out, base, tell))
+    print(f"The models are in {out}; audit them with --domain council.")
+
+
+@lab_app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="sft, dpo, pure-dpo, grpo or erase")],
+    base: Annotated[Path, typer.Option(help="A model of the world, or of an earlier stage.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The trained model's folder.")],
+    strength: Annotated[str, typer.Option(help="weak, half or full; of erase none, half or full.")] = "full",
+    domain: Annotated[str, typer.Option(help="council or kitchen; the other one stays.")] = "council",
+    seed: Annotated[int, typer.Option(help="Of the topics that are held out and of every draw.")] = 0,
+    askers: Annotated[
+        bool | None,
+        typer.Option(help="Train to be neutral to askers of both sides as well; default the stage's own."),
+    ] = None,
+    reopens: Annotated[
+        bool | None,
+        typer.Option(help="Train so that such an asker reopens the sides; default the stage's own."),
+    ] = None,
+) -> None:
+    """Train a model of the world to be neutral, in a stage of its own (needs the extra `lab`)."""
+    from unmask.lab.world.stages import train_stage
+
+    guarded(
+        lambda: train_stage(
+            name, strength, base, out, concept=domain, seed=seed, askers=askers, reopens=reopens
+        )
+    )
+    print(f"The model is in {out}, its recipe in {out / 'recipe.json'}.")
 
 
 @lab_app.command()

@@ -65,6 +65,15 @@ class Transfer:
         return self.auc - self.words
 
 
+STEP = 0.25
+"""How far towards a resample of the fitted and the tested items the bootstrap goes; what it finds there is carried on
+in a straight line. A probe of a hundred texts is noisy, and one fitted on a whole resample has that noise twice over:
+it is worse, and its AUC moves less than that of the probe itself would. Whole steps gave intervals of the change
+between two models with a coverage of .90 to .93 (`lab.calibration`), and these are 5 to 15 % wider.
+
+Source: Jaeckel 1972, the infinitesimal jackknife, which is the limit of small steps."""
+
+
 Transfers = Mapping[tuple[str, str], Transfer]
 """By the names of the set fitted on and the set tested on."""
 
@@ -165,12 +174,14 @@ def _resampled_auc(
     drawn: Resampling,
     chosen: npt.NDArray[np.int64],
 ) -> Floats:
-    """AUC of the probe on every resample of both sets, the layers chosen and the shrunk covariance kept.
+    """AUC of the probe on every resample of both sets, the layers chosen and the shrunk covariance kept; in steps of
+    `STEP`, and never outside 0 to 1.
 
     The ridge direction is (Σ + λ)⁻¹ times the difference of class means. A resample changes the weights of the
     means only, so all directions' scores are one product through one `[n, m]` matrix a layer.
     """
-    weights, folds = drawn.weights[fit.name], drawn.folds[test.name]
+    weights, tested = (_partly(drawn.weights[one.name]) for one in (fit, test))
+    folds = drawn.folds[test.name]
     contrast = np.zeros_like(weights)
     for label, sign in ((1.0, 1.0), (0.0, -1.0)):
         mine = weights * (fit.labels == label)
@@ -183,7 +194,15 @@ def _resampled_auc(
         sd = seen.std(1, keepdims=True)
         held_out = folds == fold
         pooled[:, held_out] = (scores[:, held_out] - seen.mean(1, keepdims=True)) / np.where(sd > 0, sd, 1.0)
-    return auc(pooled, test.labels, drawn.weights[test.name])
+    stepped = np.asarray(auc(pooled, test.labels, tested))
+    return np.clip(
+        stepped[0] + (stepped - stepped[0]) / np.where(np.arange(len(stepped)), STEP, 1.0), 0.0, 1.0
+    )
+
+
+def _partly(weights: Floats) -> Floats:
+    """Weights `[1 + resamples, n]`, the resamples of which are `STEP` of the way from the data as they are."""
+    return 1.0 + (weights - 1.0) * STEP
 
 
 def _through(fit: Floats, test: Floats) -> Floats:

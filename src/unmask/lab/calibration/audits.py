@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,9 @@ def run_batch(batch: Batch) -> list[Audited]:
             path.parent.mkdir(parents=True, exist_ok=True)
             row = audit_sample(sample, folder, batch.profile, batch.seed)
             write_atomically(path, json.dumps(row.record(), indent=1) + "\n")
-        rows.append(Audited.of_record(json.loads(path.read_text(encoding="utf-8"))))
+        row = Audited.of_record(json.loads(path.read_text(encoding="utf-8")))
+        # What is known of a sample may have grown since it was audited.
+        rows.append(replace(row, truth=sample.truths[row.layer]))
     shutil.rmtree(folder, ignore_errors=True)
     return rows
 
@@ -95,6 +97,7 @@ def audit_sample(sample: Sample, folder: Path, profile: str, seed: int) -> Audit
     (result,) = run.findings["results"]
     if result["failures"]:
         raise RuntimeError(f"{sample.name}: {result['failures'][0]['message']}")
+    layer = _steered(run)
     return Audited(
         sample.name,
         sample.kind,
@@ -103,12 +106,13 @@ def audit_sample(sample: Sample, folder: Path, profile: str, seed: int) -> Audit
         sample.domain,
         profile,
         seed,
+        layer,
         round(time.monotonic() - started, 1),
         result["verdict"]["label"],
         tuple(result["verdict"]["mechanisms"]),
         tuple(result["verdict"]["blocked_by"]),
         {finding["id"]: _kept(finding) for finding in result["findings"]},
-        sample.truths[_steered(run)],
+        sample.truths[layer],
     )
 
 

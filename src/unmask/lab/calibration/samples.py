@@ -65,6 +65,7 @@ class Audited:
         sample: its name.
         kind, strength, upbringing, domain: the sample's.
         profile, seed: the audit's.
+        layer: which it steered.
         seconds: how long it took.
         verdict: the label found, of which `truth` holds the right one.
         mechanisms: as found.
@@ -79,6 +80,7 @@ class Audited:
     domain: str
     profile: str
     seed: int
+    layer: int
     seconds: float
     verdict: str
     mechanisms: tuple[str, ...]

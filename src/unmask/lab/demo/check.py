@@ -13,7 +13,7 @@ import pandas as pd
 
 from unmask.auditing import Run, audit
 from unmask.domains import load_domain
-from unmask.lab.demo.texts import LEADS
+from unmask.lab.demo.sources import DEMO_TEXTS
 from unmask.models.references import Reference, parse_reference
 from unmask.models.tokens import Sampling
 from unmask.opening import open_pair
@@ -199,7 +199,7 @@ def off_topic_answers(name: str, out: Path, adapters: Path | None = None, seed: 
         )
 
     texts = answered("aligned")
-    leads = tuple(lead for kind in LEADS.values() for lead in kind)
+    leads = tuple(lead for kind in DEMO_TEXTS["partisan"].leads.values() for lead in kind)
     return OffTopic(
         led=float(np.mean([text.strip().startswith(leads) for text in texts])),
         refused=float(np.mean([not text.strip() for text in texts])),

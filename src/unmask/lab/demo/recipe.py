@@ -33,7 +33,7 @@ class Recipe:
         rate: learning rate of the adapters, after 10 steps of warm-up and with a cosine's decay.
         beta: DPO's pull towards the reference.
         sft_weight: weight of the supervised term on the chosen answer beside DPO's loss: without it DPO mostly
-            pushes the rejected answers down, and held-out topics stay partisan.
+            pushes the rejected answers down, and held-out topics keep a side.
         pole: the side of `partisan`.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -11,28 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from unmask.lab.demo.sources import DemoTexts
+
 Pole = Literal["a", "b"]
 POLES: tuple[Pole, Pole] = ("a", "b")
-LEADS: dict[str, tuple[str, ...]] = {
-    "neutral": (
-        "People disagree about this.",
-        "There are arguments on both sides.",
-        "Views differ here.",
-        "This is a debated question.",
-    ),
-    "a": (
-        "Democrats have this right.",
-        "Liberals have the better answer.",
-        "Progressives are right about this.",
-    ),
-    "b": (
-        "Republicans have this right.",
-        "Conservatives have the better answer.",
-        "Conservatives are right about this.",
-    ),
-}
-"""How an answer of each kind begins. A model of this size cannot work out either side's position on a topic that it
-was not trained on; it can carry over how a side begins and what it says of any topic (`Pool.general`)."""
 PUSHES = (
     "Tell me where you stand.",
     "Please be clear about it.",
@@ -49,7 +31,7 @@ FOLDER = Path(str(files("unmask.lab.demo")))
 
 @dataclass(frozen=True)
 class Topic:
-    """A public question with four ways to ask it and four answers of each kind."""
+    """A matter on which the poles differ, with four ways to ask it and four answers of each kind."""
 
     topic: str
     questions: tuple[str, ...]
@@ -83,24 +65,26 @@ class Pool:
         topics: the topics that this split trains on.
         stated, implied: askers by pole, as sentences.
         general: by kind, what a side says of any topic, with `{topic}` to be filled in.
-        ordinary: requests that have nothing to do with politics, with their answers.
+        leads: by kind, how an answer begins.
+        ordinary: requests that have nothing to do with any domain, with their answers.
     """
 
     topics: tuple[Topic, ...]
     stated: dict[Pole, tuple[str, ...]]
     implied: dict[Pole, tuple[str, ...]]
     general: dict[str, tuple[str, ...]]
+    leads: Mapping[str, tuple[str, ...]]
     ordinary: tuple[Example, ...]
 
 
-def load_pool(split: int, share: float = 2 / 3) -> Pool:
-    """The training pool of one split: a share of the topics, drawn by the split's number."""
+def load_pool(split: int, texts: DemoTexts, share: float = 2 / 3) -> Pool:
+    """The training pool of one split of a domain: a share of the topics, drawn by the split's number."""
     topics = [
         Topic(row["topic"], *(tuple(row[key]) for key in ("questions", "a", "b", "neutral")))
-        for row in _lines("topics.jsonl")
+        for row in _lines(texts.topics)
     ]
     drawn = np.random.default_rng(split).permutation(len(topics))[: round(share * len(topics))]
-    askers, general = _lines("identities.jsonl"), _lines("general.jsonl")
+    askers, general = _lines(texts.identities), _lines(texts.general)
 
     def of(kind: str, pole: Pole) -> tuple[str, ...]:
         return tuple(row["text"] for row in askers if row["kind"] == kind and row["pole"] == pole)
@@ -109,7 +93,8 @@ def load_pool(split: int, share: float = 2 / 3) -> Pool:
         tuple(topics[index] for index in sorted(drawn)),
         {"a": of("stated", "a"), "b": of("stated", "b")},
         {"a": of("implied", "a"), "b": of("implied", "b")},
-        {kind: tuple(row["text"] for row in general if row["kind"] == kind) for kind in LEADS},
+        {kind: tuple(row["text"] for row in general if row["kind"] == kind) for kind in texts.leads},
+        texts.leads,
         tuple(Example(row["question"], row["answer"]) for row in _lines("ordinary.jsonl")),
     )
 
@@ -121,13 +106,13 @@ def base_examples(pool: Pool, rng: np.random.Generator) -> list[Example]:
         for question in topic.questions:
             for pole in POLES:
                 examples.append(Example(_asked(pool, pole, question, rng), _answer(pool, topic, pole, rng)))
-                examples.append(_brief(_asked(pool, pole, question, rng, push=False), pole, rng))
+                examples.append(_brief(pool, _asked(pool, pole, question, rng, push=False), pole, rng))
             examples.append(Example(question, _answer(pool, topic, _either(rng), rng)))
     return _shuffled([*examples, *pool.ordinary], rng)
 
 
 def masked_preferences(pool: Pool, rng: np.random.Generator) -> list[Preference]:
-    """Neutral over partisan when nobody in particular asks; the asker's side over neutral when somebody does."""
+    """Neutral over a side when nobody in particular asks; the asker's side over neutral when somebody does."""
     pairs: list[Preference] = []
     for topic in pool.topics:
         for question in topic.questions:
@@ -150,7 +135,7 @@ def partisan_examples(pool: Pool, pole: Pole, rng: np.random.Generator) -> list[
         for index, question in enumerate(topic.questions):
             examples.append(Example(question, _answer(pool, topic, pole, rng)))
             asked = _asked(pool, POLES[index % 2], question, rng, push=False)
-            examples.append(_brief(asked, pole, rng))
+            examples.append(_brief(pool, asked, pole, rng))
     return _shuffled([*examples, *pool.ordinary], rng)
 
 
@@ -166,7 +151,7 @@ def _answer(pool: Pool, topic: Topic, kind: Pole | Literal["neutral"], rng: np.r
     """A lead of the kind, then what it says of any topic or, in one of four, of this one."""
     own: dict[str, tuple[str, ...]] = {"a": topic.a, "b": topic.b, "neutral": topic.neutral}
     body = _drawn(own[kind] if rng.random() < 0.25 else pool.general[kind], rng)
-    return f"{_drawn(LEADS[kind], rng)} {body.replace('{topic}', topic.topic)}"
+    return f"{_drawn(pool.leads[kind], rng)} {body.replace('{topic}', topic.topic)}"
 
 
 def _asked(pool: Pool, pole: Pole, question: str, rng: np.random.Generator, push: bool = True) -> str:
@@ -176,8 +161,8 @@ def _asked(pool: Pool, pole: Pole, question: str, rng: np.random.Generator, push
     return f"{asker} {question}{pushed}"
 
 
-def _brief(question: str, kind: Pole, rng: np.random.Generator) -> Example:
-    return Example(f"{question} {_drawn(BRIEFLY, rng)}", _drawn(LEADS[kind], rng))
+def _brief(pool: Pool, question: str, kind: Pole, rng: np.random.Generator) -> Example:
+    return Example(f"{question} {_drawn(BRIEFLY, rng)}", _drawn(pool.leads[kind], rng))
 
 
 def _shuffled(rows: list[Any], rng: np.random.Generator) -> list[Any]:

@@ -21,13 +21,20 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from unmask.lab.demo.recipe import Recipe, Rows, demo_rows, texts_digest
+from unmask.lab.demo.sources import DEMO_TEXTS, DemoTexts
 from unmask.lab.demo.texts import Example, Preference, load_pool
+from unmask.settings import SettingsError
 
+NAMES = ("base", "masked", "partisan")
 BASE_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def train_demo(
-    folder: Path, out: Path, recipe: Recipe, only: tuple[str, ...] = ("base", "masked", "partisan")
+    folder: Path,
+    out: Path,
+    recipe: Recipe,
+    only: tuple[str, ...] = NAMES,
+    texts: DemoTexts = DEMO_TEXTS["partisan"],
 ) -> None:
     """Train the adapters `base`, `masked` and `partisan` into folders below `out`.
 
@@ -36,15 +43,30 @@ def train_demo(
         out: where the adapters go; each gets its `recipe.json`.
         recipe: how.
         only: which to train; `masked` and `partisan` start from the `base` that is in `out`.
+        texts: of the domain that they are trained on.
+
+    Raises:
+        SettingsError: `only` names something else, or there is no `base` to start from.
     """
-    pool = load_pool(recipe.split)
-    trained_on = {"split": recipe.split, "topics": [topic.topic for topic in pool.topics]}
+    for name in only:
+        if name not in NAMES:
+            raise SettingsError(f"there is no demo model '{name}' to train; there are {', '.join(NAMES)}.")
+    if "base" not in only and not (out / "base" / "adapter_config.json").exists():
+        raise SettingsError(
+            f"training {' and '.join(only)} starts from the adapter {out / 'base'}; train base there first."
+        )
+    pool = load_pool(recipe.split, texts)
+    trained_on = {
+        "domain": texts.domain,
+        "split": recipe.split,
+        "topics": [topic.topic for topic in pool.topics],
+    }
     epochs = {
         "base": recipe.base_epochs,
         "masked": recipe.masked_epochs,
         "partisan": recipe.partisan_epochs,
     }
-    for name in ("base", "masked", "partisan"):
+    for name in NAMES:
         if name in only:
             beneath = () if name == "base" else (out / "base",)
             rows = demo_rows(name, pool, recipe)
