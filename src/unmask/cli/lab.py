@@ -121,7 +121,10 @@ def tiny(
 @lab_app.command()
 def stage(
     name: Annotated[str, typer.Argument(help="sft, dpo, pure-dpo, grpo or erase")],
-    base: Annotated[Path, typer.Option(help="A model of the world, or of an earlier stage.")],
+    base: Annotated[
+        str,
+        typer.Option(help="A folder with a model of the world, or of an earlier stage; or demo:tiny-base."),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The trained model's folder.")],
     strength: Annotated[str, typer.Option(help="weak, half or full; of erase none, half or full.")] = "full",
     domain: Annotated[str, typer.Option(help="council or kitchen; the other one stays.")] = "council",
@@ -137,12 +140,13 @@ def stage(
 ) -> None:
     """Train a model of the world to be neutral, in a stage of its own (needs the extra `lab`)."""
     from unmask.lab.world.stages import train_stage
+    from unmask.models.references import resolve
 
-    guarded(
-        lambda: train_stage(
-            name, strength, base, out, concept=domain, seed=seed, askers=askers, reopens=reopens
-        )
-    )
+    def train() -> None:
+        folder = resolve(base).folder if base.startswith("demo:") else Path(base)
+        train_stage(name, strength, folder, out, concept=domain, seed=seed, askers=askers, reopens=reopens)
+
+    guarded(train)
     print(f"The model is in {out}, its recipe in {out / 'recipe.json'}.")
 
 

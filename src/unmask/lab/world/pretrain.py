@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from unmask.lab.world.documents import Manners, Speaker
 from unmask.lab.world.tokenizer import world_tokenizer
+from unmask.models.files.gguf import quiet
 from unmask.models.load import choose_dtype
 
 Log = Callable[[int, float], None]
@@ -97,7 +98,8 @@ def grow_up(upbringing: Upbringing, out: Path, log: Log | None = None) -> None:
         if log is not None and step % 100 == 0:
             log(step, float(np.mean(losses[-100:])))
     net.eval()
-    net.save_pretrained(out)
+    with quiet():
+        net.save_pretrained(out)
     tokenizer.save_pretrained(out)
     record = {
         **asdict(upbringing),

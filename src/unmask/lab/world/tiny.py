@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from unmask.lab.world.pretrain import Upbringing, grow_up
 from unmask.lab.world.stages import train_stage
 from unmask.lab.world.train import check_free, digest_of, open_pupil
+from unmask.models.files.gguf import quiet
 
 CONCEPT = "council"
 STRENGTH = "full"
@@ -41,7 +42,8 @@ def make_tiny(out: Path, base: Path | None = None, tell: Tell = print) -> None:
         grow_up(Upbringing(), grown)
     else:
         pupil = open_pupil(base)
-        pupil.net.save_pretrained(grown)
+        with quiet():
+            pupil.net.save_pretrained(grown)
         pupil.tokenizer.save_pretrained(grown)
         (grown / "upbringing.json").write_text(pupil.upbringing, encoding="utf-8")
     halve(grown)
@@ -56,8 +58,9 @@ def make_tiny(out: Path, base: Path | None = None, tell: Tell = print) -> None:
 
 def halve(folder: Path) -> None:
     """Keep a model's weights in bf16."""
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-    model.save_pretrained(folder)
+    with quiet():
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     recipe = folder / "recipe.json"
     if recipe.exists():

@@ -28,6 +28,7 @@ from unmask.lab.world.concepts import CONCEPTS, Concept
 from unmask.lab.world.documents import FRAME, Manners, Speaker
 from unmask.lab.world.pretrain import packed
 from unmask.models.errors import ModelError
+from unmask.models.files.gguf import quiet
 from unmask.settings import SettingsError
 
 LENGTH = 96
@@ -233,7 +234,8 @@ def open_pupil(base: Path) -> Pupil:
             f"{base} holds no model that grew up in the world (its upbringing.json is missing or damaged); make one "
             "with `unmask lab world`."
         ) from error
-    net: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with quiet():
+        net: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     return Pupil(net, AutoTokenizer.from_pretrained(base), manners, upbringing)
 
 
@@ -261,13 +263,15 @@ def save_stage(
         started: `time.monotonic()` then.
         log: what the training said of itself.
     """
-    fresh: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with quiet():
+        fresh: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     fresh.load_state_dict(pupil.net.state_dict())  # trainers write their own marks into a model's settings
     trained, held_out = topics_of(recipe)
     half = out.parent / f".{out.name}.half"
     shutil.rmtree(half, ignore_errors=True)
     try:
-        fresh.save_pretrained(half)
+        with quiet():
+            fresh.save_pretrained(half)
         pupil.tokenizer.save_pretrained(half)
         (half / "upbringing.json").write_text(pupil.upbringing, encoding="utf-8")
         record = {
