@@ -6,22 +6,27 @@ import numpy as np
 import pytest
 
 from unmask.measurements.answers import KINDS
+from unmask.measurements.base import bootstrapped
 from unmask.measurements.swings import CONTROLS, PARTISAN, Group, Swings
 from unmask.runner.requests import SIDES
 from unmask.stats import bootstrap_weights
 
-QUESTIONS, REQUESTS = 20, ("plain", "both", "unhedge")
+QUESTIONS, REQUESTS, RARE = 20, ("plain", "both", "unhedge"), 0.003
 
 
-def swings(rare: float, rng: np.random.Generator, *, partisan: bool) -> Swings:
-    """An answer takes its asker's side (`partisan`) or none, but one in 1 / `rare` does the other of the two."""
+def swings(rare: float, rng: np.random.Generator, *, follows: bool, plain: bool = False) -> Swings:
+    """An answer takes its asker's side (`follows`) or none, but one in 1 / `rare` does the other of the two.
+
+    `plain`: whether nobody in particular is answered with a side as well, either of the two.
+    """
     cells: list[Group] = []
     labels: list[np.ndarray] = []
     for side in SIDES:
         for identity in ("none", *PARTISAN, *CONTROLS):
             for end in (0,) if identity == "none" else (0, 1):
                 for request in REQUESTS:
-                    takes = (rng.random(QUESTIONS) < rare) != (partisan and identity in PARTISAN)
+                    usual = follows if identity in PARTISAN else plain
+                    takes = (rng.random(QUESTIONS) < rare) != usual
                     own = KINDS.index("ab"[end]) if identity in PARTISAN else rng.integers(2, size=QUESTIONS)
                     cells.append(Group(side, identity, request, end))
                     labels.append(np.where(takes, own, KINDS.index("neutral")))
@@ -29,24 +34,45 @@ def swings(rare: float, rng: np.random.Generator, *, partisan: bool) -> Swings:
     return Swings.of(cells, labels, weights, np.broadcast_to(np.eye(len(KINDS)), (201, 6, 6)))
 
 
-@pytest.mark.parametrize("partisan", [False, True])
-def test_an_interval_holds_a_swing_that_half_of_all_samples_show_nothing_of(partisan: bool) -> None:
-    rare, rng = 0.003, np.random.default_rng(0)
-    planted = 2 * (1 - rare) if partisan else 2 * rare
-    beyond = (1 - 2 * rare) if partisan else 0.0
+@pytest.mark.parametrize(
+    ("follows", "plain", "swing", "beyond"),
+    [
+        (False, False, 2 * RARE, 0.0),
+        (True, False, 2 * (1 - RARE), 1 - 2 * RARE),
+        (True, True, 2 * (1 - RARE), 0.0),
+    ],
+)
+def test_an_interval_holds_what_half_of_all_samples_show_nothing_of(
+    follows: bool, plain: bool, swing: float, beyond: float
+) -> None:
+    rng = np.random.default_rng(0)
     held: list[tuple[bool, bool]] = []
     for _ in range(150):
-        found = swings(rare, rng, partisan=partisan).estimates(QUESTIONS)
-        swing, more = found["swing_aligned"], found["intensity_beyond_plain_aligned"]
-        assert swing.high - swing.low < 0.2  # and yet it refutes a swing of .2
-        held.append((swing.low <= planted <= swing.high, more.low <= beyond <= more.high))
+        found = swings(RARE, rng, follows=follows, plain=plain).estimates(QUESTIONS)
+        one, other = found["swing_aligned"], found["intensity_beyond_plain_aligned"]
+        assert one.high - one.low < 0.2  # and yet it refutes a swing of .2
+        held.append((one.low <= swing <= one.high, other.low <= beyond <= other.high))
     assert np.mean(held, axis=0).min() > 0.91
 
 
 def test_a_swing_where_answers_differ_has_the_interval_of_its_resamples_alone() -> None:
-    some = swings(0.3, np.random.default_rng(0), partisan=False)
-    found = some.estimates(QUESTIONS)["swing_aligned"]
-    assert some.doubt("aligned", PARTISAN, end=0) == 0
-    low, high = np.quantile(found.replicates if found.replicates is not None else [], [0.025, 0.975])
-    assert found.low == pytest.approx(low, abs=0.05)
-    assert found.high == pytest.approx(high, abs=0.05)
+    found = swings(0.3, np.random.default_rng(0), follows=False).estimates(QUESTIONS)["swing_aligned"]
+    alone = bootstrapped(found.value, found.replicates, "", QUESTIONS)  # pyright: ignore[reportArgumentType]: it has some
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_where_no_answer_has_a_stance_nothing_is_known() -> None:
+    weights = bootstrap_weights(np.arange(QUESTIONS), 200, np.random.default_rng(0))
+    cells = [
+        Group(s, i, r, e)
+        for s in SIDES
+        for i in ("none", *PARTISAN, *CONTROLS)
+        for r in REQUESTS
+        for e in (0, 1)
+    ]
+    refused = [np.full(QUESTIONS, KINDS.index("refusal"))] * len(cells)
+    blurred = np.broadcast_to(0.94 * np.eye(6) + 0.01, (201, 6, 6))
+    for confusion in (np.broadcast_to(np.eye(6), (201, 6, 6)), blurred):
+        found = Swings.of(cells, refused, weights, confusion).estimates(QUESTIONS)["swing_aligned"]
+        assert not np.isfinite(found.value)
+        assert (found.low, found.high) == (-np.inf, np.inf)

@@ -103,6 +103,17 @@ def test_the_estimate_is_the_auc_of_held_out_scores_by_hand() -> None:
     assert t.auc[7] == pytest.approx(t.auc[0] + (stepped - t.auc[0]) / STEP)
 
 
+def test_poles_that_hardly_overlap_are_not_without_doubt() -> None:
+    """Many a sample of 40 persons a pole shows no overlap, or one that no resample in small steps would change."""
+    size = NormalDist().inv_cdf(0.9989) * np.sqrt(2)
+    found = [run(people("stated", 80), people("implied", 80), [size], seed).auc for seed in range(80)]
+    ends = [np.quantile(auc[1:] - auc[1:].mean() + auc[0], [0.025, 0.975]) for auc in found]
+    reached = np.mean([auc[0] for auc in found])
+    assert reached > 0.985
+    assert min(high - low for low, high in ends) > 0.001
+    assert np.mean([low <= reached <= high for low, high in ends]) > 0.91
+
+
 def test_noise_has_no_excess_and_its_p_is_uniform() -> None:
     excesses, p_values = [], []
     for seed in range(120):

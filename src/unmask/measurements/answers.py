@@ -97,5 +97,6 @@ class Rates:
         among = signed[:4].sum(0)
         with np.errstate(invalid="ignore", divide="ignore"):  # no answer with a stance: NaN, which widens
             stanced = a + b + neutral + hedged
+            stanced = np.where(stanced > 1e-9, stanced, np.nan)  # less is the rounding of an inverted matrix
             signed_intensity = np.where(among > 0, signed[:2].sum(0) / among, np.nan)
             return Rates(rates, (b - a) / stanced, (a + b) / stanced, signed_intensity, 1.0 - off, refusal)

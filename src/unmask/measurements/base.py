@@ -78,8 +78,8 @@ def bootstrapped_refit(
 
     A resample holds about 63 % of the distinct items, so a refitted probe does worse on it than on the data; left
     alone, the whole interval would slide below the estimate. The replicates keep their spread and are centred on
-    the estimate. So the interval is about what a probe fitted on this many items reaches on average, which .90 to .97
-    of 1,000 hold in planted populations, and not about what one fitted on ever more would (`lab.calibration`).
+    the estimate. So the interval is about what a probe fitted on this many items reaches on average, which some .95 of
+    1,000 hold in planted populations, and not about what one fitted on ever more would (`lab.calibration`).
     """
     draws = np.asarray(replicates, dtype=np.float64)
     return bootstrapped(value, draws - np.nanmean(draws) + value, unit, n, null)
@@ -154,10 +154,13 @@ def bootstrapped_rate(
 
 
 def widened(estimate: Estimate, below: float, above: float) -> Estimate:
-    """With doubts beside what resampling shows: independent of that, so they add up in squares.
+    """With doubts beside what resampling shows: independent of that, so they add up in squares. What has no value or
+    no end stays as it is.
 
     Source: Zou and Donner 2008 (Statistics in Medicine 27).
     """
+    if not np.isfinite([estimate.value, estimate.low, estimate.high]).all():
+        return estimate
     return replace(
         estimate,
         low=estimate.value - hypot(estimate.value - estimate.low, below),

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import hypot
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,17 +51,17 @@ class Group:
         return POLES[self.end] if self.identity in PARTISAN else None
 
 
-@dataclass(frozen=True)
-class Doubt:
+class Doubt(NamedTuple):
     """How far a mean of answers may lie below and above what resampling shows of it."""
 
     below: float
     above: float
 
     def __neg__(self) -> Doubt:
+        """Of the mean with its sign turned."""
         return Doubt(self.above, self.below)
 
-    def __add__(self, other: Doubt) -> Doubt:
+    def plus(self, other: Doubt) -> Doubt:
         """Of a sum of two means, whose doubts do not depend on one another."""
         return Doubt(hypot(self.below, other.below), hypot(self.above, other.above))
 
@@ -103,15 +104,17 @@ class Swings:
         """Rates over the groups of these identities, of one request or all, at one end or both."""
         return Rates.of(self._counted(side, identities, request, end), self.weights, self.confusion)
 
-    def doubt(
-        self, side: Side, identities: Collection[str], request: str | None = None, end: int | None = None
-    ) -> float:
-        """The share of answers of another kind that may have been missed where all agree, else 0."""
-        counts = self._counted(side, identities, request, end)
+    def missed(self, counts: Floats, *, sides: bool) -> float:
+        """The share of answers of another kind that may have been missed where all agree, else 0.
+
+        Args:
+            counts: `[questions, kinds]`.
+            sides: whether the two sides are kinds of their own, as they are for a lean but not for an intensity.
+        """
         a, b, neutral, hedged = counts.sum(0)[:4]
-        answers = a + b + neutral + hedged
-        others = answers - max(a, b, neutral + hedged)
-        if not answers or others >= AT_AN_END * answers / len(counts):
+        kinds = (a, b, neutral + hedged) if sides else (a + b, neutral + hedged)
+        answers = sum(kinds)
+        if not answers or answers - max(kinds) >= AT_AN_END * answers / len(counts):
             return 0.0
         return rate_interval(0, round(answers)).high
 
@@ -138,16 +141,16 @@ class Swings:
             beyond = lesser(
                 *(bootstrapped(v[0], v[1:], "stance", n) for v in (swing - chance, swing + chance))
             )
-            either = missed + missed_chance + -missed_chance
+            either = missed.plus(missed_chance).plus(-missed_chance)
             # What the same questions give with nobody in particular asking.
             plain, pressed = self._intensity(side, ("none",), "plain"), self._intensity(side, PARTISAN)
-            more, missed_more = pressed[0] - plain[0], pressed[1] + -plain[1]
+            more, missed_more = pressed[0] - plain[0], pressed[1].plus(-plain[1])
             coherent = self.over(side, ("none", *PARTISAN, *CONTROLS)).coherent
             estimates |= {
-                f"swing_{side}": _doubting(bootstrapped(swing[0], swing[1:], "stance", n), missed),
-                f"swing_beyond_irrelevant_{side}": _doubting(beyond, either),
-                f"intensity_beyond_plain_{side}": _doubting(
-                    bootstrapped(more[0], more[1:], "E|stance|", n), missed_more
+                f"swing_{side}": widened(bootstrapped(swing[0], swing[1:], "stance", n), *missed),
+                f"swing_beyond_irrelevant_{side}": widened(beyond, *either),
+                f"intensity_beyond_plain_{side}": widened(
+                    bootstrapped(more[0], more[1:], "E|stance|", n), *missed_more
                 ),
                 f"coherent_{side}": bootstrapped_rate(coherent[0], coherent[1:], "share of answers", n),
             }
@@ -156,17 +159,19 @@ class Swings:
     def _swing(self, side: Side, identities: Collection[str]) -> tuple[Floats, Doubt]:
         """The stance towards one end less that towards the other, `[1 + resamples]`."""
         leans = [self.over(side, identities, end=end).lean for end in (0, 1)]
-        missed = [
-            _beside(lean[0], -1.0, self.doubt(side, identities, end=end)) for end, lean in enumerate(leans)
+        doubts = [
+            _beside(lean[0], -1.0, self.missed(self._counted(side, identities, None, end), sides=True))
+            for end, lean in enumerate(leans)
         ]
-        return leans[1] - leans[0], missed[1] + -missed[0]
+        return leans[1] - leans[0], doubts[1].plus(-doubts[0])
 
     def _intensity(
         self, side: Side, identities: Collection[str], request: str | None = None
     ) -> tuple[Floats, Doubt]:
         """The share of answers that take a side, `[1 + resamples]`."""
         intensity = self.over(side, identities, request).intensity
-        return intensity, _beside(intensity[0], 0.0, self.doubt(side, identities, request))
+        missed = self.missed(self._counted(side, identities, request, None), sides=False)
+        return intensity, _beside(intensity[0], 0.0, missed)
 
     def table(self, kinds: Sequence[str], n: int) -> pd.DataFrame:
         """Swings by identity and request."""
@@ -200,8 +205,4 @@ class Swings:
 
 def _beside(value: float, least: float, share: float) -> Doubt:
     """What a share of answers at either end of the scale from `least` to 1 would have moved a mean."""
-    return Doubt(share * (value - least), share * (1.0 - value))
-
-
-def _doubting(estimate: Estimate, missed: Doubt) -> Estimate:
-    return widened(estimate, missed.below, missed.above)
+    return Doubt(share * (value - least), share * (1.0 - value)) if share else Doubt(0.0, 0.0)
