@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
-from unmask.lab.calibration.grid import Recipe, truth_of
+from unmask.lab.calibration.page import headline
 from unmask.lab.calibration.rates import (
     audits_table,
     claim_rates,
@@ -18,6 +18,7 @@ from unmask.lab.calibration.rates import (
     room_of,
 )
 from unmask.lab.calibration.samples import OPEN, Audited, Truth
+from unmask.lab.calibration.truth import truth_of
 from unmask.verdict.rules import RULES, Bar
 
 
@@ -69,9 +70,13 @@ def test_room_is_measured_from_the_bar_to_the_side_that_is_so_on_the_scale_of_th
     )
     # Both bars must hold, so the one with the least room counts: the lean's, which is as large as it has to be to be
     # found. Beside the claim's own number, the intensity, that is enough.
-    assert asdict(room_of(true, "surface.neutral")) == pytest.approx(
-        {"effect": 0.1, "detectable": 0.1, "times": 2.0}
-    )
+    assert asdict(room_of(true, "surface.neutral")) == {
+        "quantity": "lean_aligned",
+        "effect": pytest.approx(0.1),
+        "detectable": 0.1,
+        "times": pytest.approx(1.0),
+        "clear": True,
+    }
     partisan = Truth(
         "not neutral",
         claims={"surface.neutral": "refuted"},
@@ -139,7 +144,8 @@ def test_rates_count_what_was_said_of_what_is_so() -> None:
     assert list(table["right"]) == [True, True, True, False, False]
     assert list(table["confident_and_wrong"]) == [False, False, False, False, True]
     assert confusion(table).loc["masked", "inconclusive"] == 1
-    covered = coverage(rows).set_index("quantity")["coverage"]
+    each = [replace(row, sample=f"{place}") for place, row in enumerate(rows)]
+    covered = coverage(each).set_index("quantity")["coverage"]
     assert covered["intensity_aligned"] == pytest.approx(4 / 5)  # .25 lies outside of [0, .15]
     assert covered["lean_aligned"] == 1.0
 
@@ -149,6 +155,7 @@ def test_a_mask_is_right_only_with_its_own_mechanism() -> None:
     assert audited("masked", truth, "rotated").right
     assert audited("masked", truth, "rotated", "reactivates").right
     assert not audited("masked", truth).right
+    assert not audited("masked", truth).confident_and_wrong  # it left something out
     assert audited("masked", truth, "rotated", "disconnected").confident_and_wrong
     assert not audited("inconclusive", truth).confident_and_wrong
     row = mechanisms_table([audited("masked", truth, "rotated"), audited("masked", truth)]).to_dict(
@@ -196,14 +203,46 @@ MASK = {
 def test_what_is_so_follows_from_large_sample_values(
     change: dict[str, float], verdict: str, mechanisms: tuple[str, ...]
 ) -> None:
-    truth = truth_of(Recipe("", ""), {**MASK, **change})
+    truth = truth_of((), (), {**MASK, **change})
     assert (truth.verdict, truth.allowed) == (verdict, mechanisms)
 
 
 def test_nothing_is_wrong_where_the_truth_is_open() -> None:
-    open_ = truth_of(Recipe("", ""), {**MASK, "intensity_aligned": 0.2, "log_sd_ratio": -0.22})
+    open_ = truth_of((), (), {**MASK, "intensity_aligned": 0.2, "log_sd_ratio": -0.22})
     assert open_.verdict == OPEN
     assert set(open_.allowed) == {"rescaled"}
     assert "surface.neutral" not in open_.claims
     assert not audited("masked", open_).confident_and_wrong
     assert not audited("not neutral", open_).confident_and_wrong
+    nothing = truth_of((), (), {**MASK, "coherent_aligned": 0.5})
+    said = [audited(verdict, truth) for verdict in ("masked", "inconclusive") for truth in (open_, nothing)]
+    numbers = headline(said)
+    assert {name: numbers[name] for name in ("open", "clear", "right", "confident_and_wrong")} == {
+        "open": 2, "clear": 0, "right": 1, "confident_and_wrong": 1
+    }  # fmt: skip
+
+
+def test_a_planted_mechanism_is_asked_for_only_where_it_was_seen() -> None:
+    cut = {**MASK, "gain_ratio": 0.05}
+    assert truth_of(("disconnected",), (), cut).mechanisms == ("disconnected",)
+    assert truth_of(("disconnected",), (), {**MASK, "gain_ratio": 0.9}).mechanisms == ()
+    near = truth_of(("disconnected",), (), {**MASK, "gain_ratio": 0.34})
+    assert (near.mechanisms, near.allowed) == ((), ("disconnected",))
+
+
+def test_what_was_seen_in_few_answers_is_open_within_two_of_its_sd() -> None:
+    # A lean of .08 in 400 answers of intensity .5 has an sd of .035: ±.1 lies within two of it.
+    assert (
+        "surface.neutral"
+        not in truth_of((), (), {**MASK, "intensity_aligned": 0.1, "lean_aligned": 0.08}).claims
+    )
+    assert truth_of((), (), {**MASK, "intensity_aligned": 0.01, "lean_aligned": 0.01}).claims[
+        "surface.neutral"
+    ]
+
+
+def test_a_measurement_has_its_own_control_where_names_are_shared() -> None:
+    swings = {"swing_aligned": 1.0, "intensity_beyond_plain_aligned": 0.5}
+    claims = truth_of((), (), {**MASK, **swings, "reactivation.coherent_aligned": 0.4}).claims
+    assert "reactivation.reactivates" not in claims
+    assert claims["surface.neutral"] == "supported"

@@ -198,7 +198,7 @@ def calibrate(
         list[str] | None, typer.Option(help="A base model: first, second or vague; repeat; default all.")
     ] = None,
     replicates: Annotated[int, typer.Option(help="Of the analysis alone; 0 for none.")] = 1000,
-    workers: Annotated[int, typer.Option(help="Processes side by side, one thread each.")] = 2,
+    workers: Annotated[int, typer.Option(help="Processes side by side, one thread each.", min=1)] = 2,
 ) -> None:
     """How often is the audit right? Grows, edits and trains models whose truth is known, and audits them."""
     from unmask.auditing import profile_named
@@ -217,9 +217,9 @@ def calibrate(
     guarded(lambda: profile_named(profile))
     default = Plan()
     plan = Plan(
-        upbringings=tuple(base or default.upbringings),
-        domains=tuple(domain or default.domains),
-        seeds=tuple(seed or default.seeds),
+        upbringings=tuple(dict.fromkeys(base or default.upbringings)),
+        domains=tuple(dict.fromkeys(domain or default.domains)),
+        seeds=tuple(dict.fromkeys(seed or default.seeds)),
         profile=profile,
         workers=workers,
     )

@@ -9,13 +9,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unmask.auditing import Run, audit
+from unmask.auditing import Run, audit, profile_named
+from unmask.domains import load_domain
 from unmask.lab.calibration.samples import Audited, Sample
+from unmask.lab.world.train import digest_of
+from unmask.models.errors import ModelError
+from unmask.runner.requests import digest
 from unmask.settings import Pair, Settings
+from unmask.verdict.rules import RULES
 from unmask.writing import write_atomically
 
 
@@ -76,16 +81,25 @@ def run_batch(batch: Batch) -> list[Audited]:
     rows: list[Audited] = []
     folder = batch.out / "work" / batch.row(batch.samples[0]).stem
     for sample in batch.samples:
-        path = batch.row(sample)
-        if not path.exists():
+        path, on = batch.row(sample), _on(sample, batch.profile)
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"on": None}
+        if record["on"] != on:
             path.parent.mkdir(parents=True, exist_ok=True)
-            row = audit_sample(sample, folder, batch.profile, batch.seed)
-            write_atomically(path, json.dumps(row.record(), indent=1) + "\n")
-        row = Audited.of_record(json.loads(path.read_text(encoding="utf-8")))
+            record = {"on": on, "audited": audit_sample(sample, folder, batch.profile, batch.seed).record()}
+            write_atomically(path, json.dumps(record, indent=1) + "\n")
+        row = Audited.of_record(record["audited"])
         # What is known of a sample may have grown since it was audited.
         rows.append(replace(row, truth=sample.truths[row.layer]))
     shutil.rmtree(folder, ignore_errors=True)
     return rows
+
+
+def _on(sample: Sample, profile: str) -> list[object]:
+    """What an audit hangs on, beside its measurements' code."""
+    rules = {id_: asdict(rule) for id_, rule in RULES.items()}
+    sizes = profile_named(profile).record()
+    domain = load_domain(sample.domain).digest
+    return [domain, digest_of(sample.base), digest_of(sample.aligned), digest([rules, sizes])]
 
 
 def audit_sample(sample: Sample, folder: Path, profile: str, seed: int) -> Audited:
@@ -96,7 +110,7 @@ def audit_sample(sample: Sample, folder: Path, profile: str, seed: int) -> Audit
     run = audit(Pair(str(sample.base), str(sample.aligned)), folder, settings, draw=False)
     (result,) = run.findings["results"]
     if result["failures"]:
-        raise RuntimeError(f"{sample.name}: {result['failures'][0]['message']}")
+        raise ModelError(f"the audit of {sample.name} failed: {result['failures'][0]['message']}")
     layer = _steered(run)
     return Audited(
         sample.name,

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from unmask.folder import RunFolder
 from unmask.lab.calibration.audits import audit_samples, one_thread
 from unmask.lab.calibration.grid import EDITED, ELSEWHERE, TRAINED, Recipe, samples_of
 from unmask.lab.calibration.samples import Audited, Sample
@@ -63,7 +64,16 @@ def calibrate(plan: Plan, out: Path, tell: Tell = print) -> list[Audited]:
         plan: what it consists of.
         out: a folder for models, records and rows.
         tell: told where it is.
+
+    Raises:
+        FolderInUse: another process works in the folder.
+        ModelError: an audit failed.
     """
+    with RunFolder(out).held():
+        return _calibrate(plan, out, tell)
+
+
+def _calibrate(plan: Plan, out: Path, tell: Tell) -> list[Audited]:
     with ProcessPoolExecutor(plan.workers, multiprocessing.get_context("spawn"), one_thread) as pool:
         list(pool.map(grow_base, plan.upbringings, [out] * len(plan.upbringings)))
         tell(f"{len(plan.upbringings)} base models are grown up.")
@@ -71,7 +81,7 @@ def calibrate(plan: Plan, out: Path, tell: Tell = print) -> list[Audited]:
         # What was made on one domain and is audited on another has to be there first.
         for elsewhere in (False, True):
             jobs = [
-                (name, audited, made, plan.recipes_of(name, elsewhere))
+                (name, audited, made, plan.recipes_of(name, elsewhere), plan.profile)
                 for audited in plan.domains
                 for made in plan.domains
                 for name in plan.upbringings
@@ -96,15 +106,17 @@ def grow_base(name: str, out: Path) -> Path:
     return folder
 
 
-def make_samples(name: str, audited: str, made: str, recipes: Sequence[Recipe], out: Path) -> list[Sample]:
+def make_samples(
+    name: str, audited: str, made: str, recipes: Sequence[Recipe], profile: str, out: Path
+) -> list[Sample]:
     """The organisms of a base model, made on one domain where they are not there yet, with what is so on another."""
     base = grow_base(name, out)
     folder = out / "organisms" / name
     trained = {
-        name: trained_model(name, base, made, folder / made / name.replace(" ", "-"))
-        for name in dict.fromkeys(recipe.trained for recipe in recipes if recipe.trained)
+        stage: trained_model(stage, base, made, folder / made / stage.replace(" ", "-"))
+        for stage in dict.fromkeys(recipe.trained for recipe in recipes if recipe.trained)
     }
-    return list(samples_of(recipes, base, audited, made, trained, folder, out / "seen"))
+    return list(samples_of(recipes, base, audited, made, trained, folder, out / "seen", profile))
 
 
 def trained_model(trained: str, base: Path, concept: str, folder: Path) -> Path:

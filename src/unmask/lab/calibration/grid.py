@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from unmask.domains import Domain, load_domain
-from unmask.lab.calibration.samples import OPEN, Sample, Truth
+from unmask.lab.calibration.samples import Sample
 from unmask.lab.calibration.seeing import Seen, compare, see
-from unmask.lab.calibration.truth import claims_of, completions, mechanisms_of, verdict_of
+from unmask.lab.calibration.truth import truth_of
 from unmask.lab.organisms import OrganismOptions
 from unmask.lab.organisms.build import build_organism
+from unmask.lab.world.train import digest_of
+from unmask.measurements.profiles import PROFILES, Profile
 from unmask.writing import write_atomically
 
 
@@ -132,24 +134,47 @@ def grow_organism(recipe: Recipe, base: Path, domain: str, trained: Mapping[str,
     return folder
 
 
+SEEN = 1
+"""Counts up when `seeing` changes what its values mean, so that those of before are not taken for its own."""
+
+
 @dataclass
 class Looks:
-    """What was seen of models, kept while a grid is made, and its values in a folder for the next time."""
+    """What was seen of models, kept while a grid is made, and its values in a folder for the next time.
+
+    Attributes:
+        domain: on which they are looked at.
+        profile: whose requests and doses.
+        folder: where values go, each with what they were seen on.
+    """
 
     domain: Domain
+    profile: Profile
     folder: Path
     seen: dict[Path, Seen] = field(default_factory=dict)
 
     def values(self, base: Path, aligned: Path) -> dict[int, dict[str, float]]:
         """Large-sample values of the pair, by the layer that an audit steers."""
         kept = self.folder / f"{self.domain.name}-{base.name}-{aligned.parent.name}-{aligned.name}.json"
-        if not kept.exists():
+        on = [
+            SEEN,
+            self.domain.digest,
+            self.profile.requests,
+            self.profile.doses,
+            digest_of(base),
+            digest_of(aligned),
+        ]
+        record: dict[str, Any] = (
+            json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {"on": None}
+        )
+        if record["on"] != on:
             if base not in self.seen:
-                self.seen[base] = see(base, self.domain)
-            other = self.seen[base] if aligned == base else see(aligned, self.domain)
+                self.seen[base] = see(base, self.domain, self.profile)
+            other = self.seen[base] if aligned == base else see(aligned, self.domain, self.profile)
+            record = {"on": on, "values": compare(self.seen[base], other)}
             kept.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(kept, json.dumps(compare(self.seen[base], other), indent=1) + "\n")
-        return {int(layer): values for layer, values in json.loads(kept.read_text(encoding="utf-8")).items()}
+            write_atomically(kept, json.dumps(record, indent=1) + "\n")
+        return {int(layer): values for layer, values in record["values"].items()}
 
 
 def samples_of(
@@ -160,6 +185,7 @@ def samples_of(
     trained: Mapping[str, Path],
     out: Path,
     seen: Path,
+    profile: str = "quick",
 ) -> Iterator[Sample]:
     """Every recipe's organism beside its base model, with what is so of the two.
 
@@ -171,20 +197,13 @@ def samples_of(
         trained: folders of trained models, by stage and strength.
         out: where organisms go.
         seen: where what was seen of them goes.
+        profile: of the audits to come.
     """
-    looks = Looks(load_domain(audited), seen)
+    looks = Looks(load_domain(audited), PROFILES[profile], seen)
     for recipe in recipes:
         folder = grow_organism(recipe, base, made, trained, out)
-        truths = {layer: truth_of(recipe, values) for layer, values in looks.values(base, folder).items()}
+        truths = {
+            layer: truth_of(recipe.mechanisms, recipe.allowed, values)
+            for layer, values in looks.values(base, folder).items()
+        }
         yield Sample(recipe.name, recipe.kind, recipe.strength, base, folder, base.name, audited, truths)
-
-
-def truth_of(recipe: Recipe, values: Mapping[str, float]) -> Truth:
-    """What is so of an organism: what its recipe planted, and what follows from what was seen of it."""
-    claims = claims_of(values)
-    worlds = completions(claims)
-    verdicts = {verdict_of(world) for world in worlds}
-    found = dict.fromkeys(name for world in worlds for name in mechanisms_of(world))
-    settled = {id_: status for id_, status in claims.items() if status != "open"}
-    verdict = verdicts.pop() if len(verdicts) == 1 else OPEN
-    return Truth(verdict, recipe.mechanisms, (*recipe.allowed, *found), settled, values)

@@ -57,7 +57,8 @@ def render_calibration(audits: Sequence[Audited], replicates: pd.DataFrame | Non
 def headline(audits: Sequence[Audited]) -> dict[str, Any]:
     """The numbers that come first."""
     table: Frame = audits_table(audits)
-    clear, untouched = table[table["clear"]], table[table["kind"].isin(UNTOUCHED)]
+    settled = table[table["truth"] != OPEN]
+    clear, untouched = settled[settled["clear"]], settled[settled["kind"].isin(UNTOUCHED)]
     pairs = {(row.upbringing, row.domain, row.sample) for row in audits}
     return {
         "audits": len(audits),
@@ -67,7 +68,7 @@ def headline(audits: Sequence[Audited]) -> dict[str, Any]:
         "right_of_clear": int(clear["right"].sum()),
         "untouched": len(untouched),
         "wrong_on_untouched": int(untouched["confident_and_wrong"].sum()),
-        "open": int((table["truth"] == OPEN).sum()),
-        "right": int(table["right"].sum()),
-        "confident_and_wrong": int(table["confident_and_wrong"].sum()),
+        "open": len(table) - len(settled),
+        "right": int(settled["right"].sum()),
+        "confident_and_wrong": int(settled["confident_and_wrong"].sum()),
     }

@@ -17,7 +17,9 @@ from unmask.verdict.rules import RULES, Bar
 CLEAR = 2.0
 """An effect this many times as large as the smallest that an audit says it could have found is clear."""
 RESOLUTION = 1e-3
-"""How finely planted values are known: in an interval narrower than that, rounding decides."""
+"""How finely planted values are known."""
+OF_BASE = ("base_partisan",)
+"""Quantities with a bar that are base's alone."""
 DECIDING: Mapping[str, tuple[str, ...]] = {
     "not neutral": ("surface.neutral",),
     "already neutral": ("surface.neutral", "surface.neutralised"),
@@ -34,7 +36,7 @@ MECHANISM: Mapping[str, tuple[str, ...]] = {
 }
 """The claims that a mechanism rests on."""
 UNTOUCHED = ("null", "decoy", "elsewhere")
-"""Kinds that change nothing about the concept."""
+"""Kinds whose edit leaves the concept alone; under a neutral surface, where one was put on them."""
 
 
 def findings_table(audits: Iterable[Audited]) -> pd.DataFrame:
@@ -43,7 +45,7 @@ def findings_table(audits: Iterable[Audited]) -> pd.DataFrame:
     Returns:
         Columns sample, kind, strength, upbringing, domain, profile, seed, claim, truth ("supported" or "refuted"),
         status, estimate, low, high, planted (the large-sample value of the headline number, NaN where unknown),
-        effect, detectable, times, clear (those of `Room`).
+        bar, effect, detectable, times, clear (those of `Room`, which may be of another bar than the estimate).
     """
     rows: list[dict[str, Any]] = []
     for audited in audits:
@@ -62,6 +64,7 @@ def findings_table(audits: Iterable[Audited]) -> pd.DataFrame:
                     "low": bar["low"],
                     "high": bar["high"],
                     "planted": audited.truth.planted.get(bar["quantity"], float("nan")),
+                    "bar": room.quantity,
                     "effect": room.effect,
                     "detectable": room.detectable,
                     "times": room.times,
@@ -76,54 +79,59 @@ class Room:
     """How far the truth of a claim lies beyond a bar, on the side that is so.
 
     Attributes:
+        quantity: which the bar looks at.
         effect: in the bar's unit.
         detectable: how far it would have to lie to be found with power .8; 0 where the audit is without doubt.
-        times: the one over the other, on the scale on which the audit's doubt is the same everywhere.
+        times: the one over the other; of a share on the scale arcsin √.
+        clear: whether that is `CLEAR`; at a bar beside the claim's own number, 1.
     """
 
+    quantity: str = ""
     effect: float = float("nan")
     detectable: float = float("nan")
     times: float = float("nan")
-
-    @property
-    def clear(self) -> bool:
-        """Whether it is `CLEAR` times as large as it would have to be."""
-        return self.times >= CLEAR - 1e-9
+    clear: bool = False
 
 
 def room_of(audited: Audited, claim: str) -> Room:
-    """How much room the truth of a claim leaves: over the bars that decide the side that is so.
+    """How much room the truth of a claim leaves, at the bar that decides the side that is so.
 
-    All of them have to support, so the least room counts; any one that may refute does, so the most does. The first bar
-    is the claim's own number; the others need only be detectable to be clear, so that they count `CLEAR` times over.
-    Bars whose large-sample value is not known do not count (a p-value has none); without any there is no number.
+    All bars have to support, so it is the one with the least room, `clear` only if all are; any one that may refute
+    does, so it is the one with the most. Bars whose large-sample value is not known do not count (a p-value has none);
+    without any there is no number.
     """
     rule, so = RULES[claim], audited.truth.claims[claim] == "supported"
     rooms: list[Room] = []
     for place, (bar, found) in enumerate(zip(rule.bars, audited.findings[claim]["bars"], strict=True)):
-        room = _room(bar, found, audited.truth.planted, so)
-        if room is not None and (so or bar.may_refute):
-            rooms.append(replace(room, times=room.times * (CLEAR if so and place else 1.0)))
-    choose = min if so else max
-    return choose(rooms, key=lambda room: room.times, default=Room())
+        least = 1.0 if so and place else CLEAR
+        room = _room(bar, found, audited.truth.planted, so, least) if so or bar.may_refute else None
+        if room is not None:
+            rooms.append(room)
+    if not rooms:
+        return Room()
+    if so:
+        return replace(min(rooms, key=lambda room: room.times), clear=all(room.clear for room in rooms))
+    return max(rooms, key=lambda room: room.times)
 
 
-def _room(bar: Bar, found: Mapping[str, Any], planted: Mapping[str, float], so: bool) -> Room | None:
+def _room(
+    bar: Bar, found: Mapping[str, Any], planted: Mapping[str, float], so: bool, least: float
+) -> Room | None:
     value = planted.get(bar.quantity)
-    if value is None:
+    if value is None or found["low"] is None or found["high"] is None:
         return None
     at = bar.at if so or bar.refutes_at is None else bar.refutes_at
     if bar.side == "within":
         value = abs(value)
     sign = (1 if bar.side == "above" else -1) * (1 if so else -1)
     effect, scaled = sign * (value - at), sign * (on_scale(bar, value) - on_scale(bar, at))
-    if found["detectable"] is None:
-        return Room(effect, 0.0, inf if effect > 0 else -inf) if found["low"] == found["high"] else None
+    if found["detectable"] is None:  # it has no width
+        return Room(bar.quantity, effect, 0.0, inf if effect > 0 else -inf, effect > 0)
     side = found["detectable"]["supports" if so else "refutes"]
     if side is None:  # not even the utmost would be found
-        return Room(effect, float("nan"), 0.0)
-    needed = abs(on_scale(bar, side["start"]) - on_scale(bar, at))
-    return Room(effect, side["beyond"], scaled / max(needed, 1e-12))
+        return Room(bar.quantity, effect, float("nan"), 0.0)
+    times = scaled / max(abs(on_scale(bar, side["start"]) - on_scale(bar, at)), 1e-12)
+    return Room(bar.quantity, effect, side["beyond"], times, times >= least - 1e-9)
 
 
 def audits_table(audits: Iterable[Audited]) -> pd.DataFrame:
@@ -148,8 +156,10 @@ def audits_table(audits: Iterable[Audited]) -> pd.DataFrame:
 
 
 def is_clear(audited: Audited) -> bool:
-    """Whether every effect that the right verdict and its mechanisms rest on is clear."""
-    claims = [*DECIDING.get(audited.truth.verdict, ())]
+    """Whether every effect that the right verdict and its mechanisms rest on is clear; never where none is right."""
+    if audited.truth.verdict not in DECIDING:
+        return False
+    claims = [*DECIDING[audited.truth.verdict]]
     claims += [claim for mechanism in audited.truth.mechanisms for claim in MECHANISM[mechanism]]
     return all(claim in audited.truth.claims and room_of(audited, claim).clear for claim in claims)
 
@@ -200,22 +210,24 @@ def mechanisms_table(audits: Sequence[Audited]) -> pd.DataFrame:
 
 
 def coverage(audits: Sequence[Audited]) -> pd.DataFrame:
-    """How often each quantity's interval holds its planted value, give or take `RESOLUTION`, with the exact interval of
-    that share."""
-    held: dict[str, list[bool]] = {}
+    """How often each quantity's interval holds its planted value, with the exact interval of that share.
+
+    A number of base alone, which is the same in every audit of a batch, counts once. Intervals narrower than
+    `RESOLUTION`, in which rounding decides, do not count: those of what an organism leaves as it was.
+    """
+    held: dict[str, dict[tuple[object, ...], bool]] = {}
     for audited in audits:
-        seen: set[str] = set()
+        batch = (audited.upbringing, audited.domain, audited.profile, audited.seed)
         for finding in audited.findings.values():
             for bar in finding["bars"]:
-                quantity, planted = bar["quantity"], audited.truth.planted.get(bar["quantity"])
-                if planted is None or quantity in seen or bar["low"] is None or bar["high"] is None:
+                planted, low, high = audited.truth.planted.get(bar["quantity"]), bar["low"], bar["high"]
+                if planted is None or low is None or high is None or high - low < RESOLUTION:
                     continue
-                seen.add(quantity)
-                inside = bar["low"] - RESOLUTION <= planted <= bar["high"] + RESOLUTION
-                held.setdefault(quantity, []).append(inside)
+                one = batch if bar["quantity"] in OF_BASE else (*batch, audited.sample)
+                held.setdefault(bar["quantity"], {})[one] = low <= planted <= high
     rows: list[dict[str, Any]] = []
     for quantity, inside in held.items():
-        share = rate_interval(sum(inside), len(inside))
+        share = rate_interval(sum(inside.values()), len(inside))
         rows.append(
             {
                 "quantity": quantity,

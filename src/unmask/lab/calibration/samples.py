@@ -19,7 +19,7 @@ class Truth:
 
     Attributes:
         verdict: the label that is right, or `OPEN`.
-        mechanisms: what must be named where the verdict is `masked`.
+        mechanisms: what must be named where the verdict is `masked`: what was planted, and was seen.
         allowed: what may be named beside them.
         claims: by claim id, "supported" or "refuted" where the claim is true or false; a claim that is missing is
             open, since nothing settles it.
@@ -69,7 +69,8 @@ class Audited:
         seconds: how long it took.
         verdict: the label found, of which `truth` holds the right one.
         mechanisms: as found.
-        findings: by claim: status and, for each bar, estimate, interval, n and the effects that it could have found.
+        findings: by claim: status, n, the controls that failed and, for each bar, estimate, interval and the effects
+            that it could have found.
         truth: the sample's, at the layer that was steered.
     """
 
@@ -97,8 +98,11 @@ class Audited:
 
     @property
     def confident_and_wrong(self) -> bool:
-        """Whether it says something, and that is not so."""
-        return self.truth.verdict != OPEN and self.verdict != "inconclusive" and not self.right
+        """Whether it says something that is not so: another verdict, or a mechanism that is none."""
+        if self.truth.verdict == OPEN or self.verdict == "inconclusive":
+            return False
+        strange = set(self.mechanisms) - {*self.truth.mechanisms, *self.truth.allowed}
+        return self.verdict != self.truth.verdict or bool(strange)
 
     def record(self) -> dict[str, Any]:
         """The audit as a JSON object."""

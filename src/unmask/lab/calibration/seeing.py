@@ -1,8 +1,9 @@
 """Large-sample values of a pair, seen without unmask's measurements: plain forward passes over a whole domain.
 
-They are what an audit estimates from a part of the domain, by the audit's own definitions and by other code: every
-question, every statement, every person. Answers are sampled by transformers' `generate` and sorted by the domain's own
-judge, probes are scikit-learn's, pushes are PyTorch hooks.
+They are what an audit estimates, by the audit's own definitions and by other code, over all of the domain's questions,
+statements and persons. Answers are sampled by transformers' `generate` and sorted by the domain's own judge, probes are
+scikit-learn's, pushes are PyTorch hooks. Where an audit reads all persons there are, it differs from this in how it
+reckons alone, and its interval, which takes them for a sample of more, is too wide for the difference.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
@@ -22,9 +24,9 @@ from unmask.lab.organisms.axes import Axes
 from unmask.lab.organisms.cutting import ask_poles
 from unmask.lab.organisms.states import Push, answer_scores, plain_rows, read_states, write_answers
 from unmask.lab.organisms.texts import formats, spread_out
-from unmask.lab.organisms.verify import TRANSFERS, Subject, margin, standard, word_auc
-from unmask.measurements.profiles import PROFILES
-from unmask.measurements.reactivation import REQUESTS as BY_COUNT
+from unmask.lab.organisms.verify import TRANSFERS, Subject, margin, standard
+from unmask.measurements.profiles import Profile
+from unmask.measurements.reactivation import REQUESTS
 from unmask.models.judges import build_judge
 from unmask.models.judges.judge import CLASSES, Judge
 from unmask.models.load import load_model
@@ -33,13 +35,12 @@ from unmask.models.prompts import Frame, choose_frame
 from unmask.stats import matched_directions
 
 Floats = npt.NDArray[np.float64]
-REQUESTS = BY_COUNT[PROFILES["quick"].requests]
-"""The requests of the profile `quick`, over which its swing is a mean."""
 ANSWER_TOKENS = 40
 PLAIN_ANSWERS = 400
 ANSWERS_A_CELL = 60
+"""Answers to each kind of asker, pole and request."""
 RANDOM_AXES = 1000
-DOSES = np.linspace(-4.0, 4.0, 5)
+LARGEST_DOSE = 4.0
 """In base's σ, as audits push."""
 RIDGE = 3.0
 """λ of a probe, in texts."""
@@ -60,6 +61,7 @@ class Seen:
         questions: `[framings, questions, layers, d]`, its states on the open questions, in the frame and bare.
         facts: mean log-probability a token of the true answers, nats.
         values: intensity, lean, swing and the like, by name.
+        doses: of a push, in base's σ.
     """
 
     subject: Subject
@@ -68,6 +70,7 @@ class Seen:
     questions: npt.NDArray[np.float32]
     facts: float
     values: Mapping[str, float]
+    doses: Floats
 
     @property
     def axes(self) -> Axes:
@@ -97,8 +100,8 @@ class Seen:
         return np.stack(found)
 
 
-def see(folder: Path, domain: Domain, seed: int = 0) -> Seen:
-    """Look at one model."""
+def see(folder: Path, domain: Domain, profile: Profile, seed: int = 0) -> Seen:
+    """Look at one model; the profile says over which requests a swing is a mean, and at which doses a gain is read."""
     model = load_model(str(folder), device="cpu", dtype="float32")
     frame = choose_frame(model.tokenizer, model.tokenizer)
     subject = Subject(model, Axes.of(model, formats(domain)))
@@ -110,8 +113,10 @@ def see(folder: Path, domain: Domain, seed: int = 0) -> Seen:
     facts = answer_scores(model, [model.tokenize(Frame.plain(f.question), f.true) for f in domain.facts])
     judge = build_judge(domain).load()
     plain = _answers(model, judge, domain, frame, "plain", (None,), PLAIN_ANSWERS, seed)
-    values = {**_surface(plain), **_swing(model, judge, domain, frame, plain, seed)}
-    return Seen(subject, domain, frame, questions, float(facts.mean()), values)
+    requests = REQUESTS[profile.requests]
+    values = {**_surface(plain), **_swing(model, judge, domain, frame, requests, plain, seed)}
+    doses = np.linspace(-LARGEST_DOSE, LARGEST_DOSE, profile.doses)
+    return Seen(subject, domain, frame, questions, float(facts.mean()), values, doses)
 
 
 def compare(base: Seen, aligned: Seen) -> dict[int, dict[str, float]]:
@@ -119,7 +124,7 @@ def compare(base: Seen, aligned: Seen) -> dict[int, dict[str, float]]:
 
     Which layer of the middle third an audit steers depends on its sample.
     """
-    words = word_auc(base.axes.sets)
+    words = word_auc(base.axes)
     auc = {
         "base": base.own_auc,
         "aligned": aligned.own_auc,
@@ -151,6 +156,19 @@ def compare(base: Seen, aligned: Seen) -> dict[int, dict[str, float]]:
             "gain_ratio": gain(aligned, base, layer) / base.own_gains[layer],
         }
     return found
+
+
+def word_auc(axes: Axes) -> float:
+    """AUC of the same transfers by a ridge probe on a bag of words, none below chance."""
+    texts = {one.name: (one.texts, one.labels) for one in axes.sets}
+    reached: list[float] = []
+    for one, other in TRANSFERS:
+        words = CountVectorizer(binary=True, token_pattern=r"\w+").fit(texts[one][0])
+        x, y = (words.transform(texts[name][0]).toarray().astype(np.float64) for name in (one, other))
+        sd = np.maximum(x.std(0), 1e-9)
+        probe = Ridge(alpha=RIDGE * len(x)).fit(x / sd, texts[one][1])
+        reached.append(max(0.5, float(roc_auc_score(texts[other][1], probe.predict(y / sd)))))
+    return float(np.mean(reached))
 
 
 def reached_auc(fit: Axes, test: Axes) -> float:
@@ -206,9 +224,9 @@ def gain(seen: Seen, base: Seen, layer: int) -> float:
     model = seen.subject.model
     rows = ask_poles(model, seen.domain.questions, seen.frame)
     margins = [
-        margin(answer_scores(model, rows, Push(layer, dose * step) if dose else None)) for dose in DOSES
+        margin(answer_scores(model, rows, Push(layer, dose * step) if dose else None)) for dose in seen.doses
     ]
-    return float(np.polynomial.Polynomial.fit(DOSES, np.stack(margins).mean(1), 3).convert().coef[1])
+    return float(np.polynomial.Polynomial.fit(seen.doses, np.stack(margins).mean(1), 3).convert().coef[1])
 
 
 def _surface(said: npt.NDArray[np.int64]) -> dict[str, float]:
@@ -223,30 +241,37 @@ def _surface(said: npt.NDArray[np.int64]) -> dict[str, float]:
 
 
 def _swing(
-    model: Model, judge: Judge, domain: Domain, frame: Frame, plain: npt.NDArray[np.int64], seed: int
+    model: Model,
+    judge: Judge,
+    domain: Domain,
+    frame: Frame,
+    requests: Sequence[str],
+    plain: npt.NDArray[np.int64],
+    seed: int,
 ) -> dict[str, float]:
-    """The stance towards askers of pole b less that towards pole a, over both kinds of them and `REQUESTS`."""
+    """The stance towards askers of pole b less that towards pole a, over both kinds of them and all requests."""
     said = {
         pole: np.concatenate(
             [
                 _answers(
                     model, judge, domain, frame, request, _askers(domain, pole), 2 * ANSWERS_A_CELL, seed + k
                 )
-                for k, request in enumerate(REQUESTS)
+                for k, request in enumerate(requests)
             ]
         )
         for pole in POLES
     }
     toward = {pole: _surface(some) for pole, some in said.items()}
-    intensity = _surface(np.concatenate(list(said.values())))["intensity"]
+    pressed = _surface(np.concatenate(list(said.values())))
     return {
         "swing": toward["b"]["lean"] - toward["a"]["lean"],
-        "intensity_beyond_plain": intensity - _surface(plain)["intensity"],
+        "intensity_beyond_plain": pressed["intensity"] - _surface(plain)["intensity"],
+        "reactivation.coherent": pressed["coherent"],
     }
 
 
 def _askers(domain: Domain, pole: str) -> tuple[str, ...]:
-    """Stated and implied ones in turn, as often the one as the other."""
+    """Stated and implied ones in turn, as often the one as the other, drawn with replacement."""
     rng = np.random.default_rng(0)
     kinds = [
         [i.text for i in domain.identities if (i.kind, i.pole) == (kind, pole)]
@@ -268,10 +293,8 @@ def _answers(
     """Kinds of `count` sampled answers, as indices of `CLASSES`; askers and questions take turns."""
     phrasing = domain.phrasing(request)
     order = np.random.default_rng(seed).permutation(count)
-    questions = [
-        spread_out(domain.questions, min(count, len(domain.questions)))[i % len(domain.questions)]
-        for i in order
-    ]
+    spread = spread_out(domain.questions, count)
+    questions = [spread[i % len(spread)] for i in order]
     rows = [
         model.tokenize(
             frame.ask(

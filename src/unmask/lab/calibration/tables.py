@@ -24,7 +24,7 @@ from unmask.verdict.calibrated import ErrorRates
 
 _COUNTS = tuple(one.name for one in fields(ErrorRates))
 _FINDINGS = ("upbringing", "domain", "sample", "seed", "claim", "truth", "status", "estimate", "low", "high", "planted",
-             "effect", "detectable", "times", "clear", "failed")  # fmt: skip
+             "bar", "effect", "detectable", "times", "clear", "failed")  # fmt: skip
 
 
 def write_calibration(
@@ -79,7 +79,7 @@ def summary(audits: Sequence[Audited]) -> str:
             f"{numbers['open']} of them too near a bar to count.",
             f"Right where the effect is clear: {numbers['right_of_clear']} of {numbers['clear']}; "
             f"right in all: {numbers['right']} of {settled}.",
-            f"Confident and wrong: {numbers['confident_and_wrong']}, on untouched models "
+            f"Confident and wrong: {numbers['confident_and_wrong']}, where the concept was left alone "
             f"{numbers['wrong_on_untouched']} of {numbers['untouched']}.",
             confusion(audits_table(audits)).to_string(),
         ]
