@@ -259,6 +259,8 @@ def test_training_makes_adapters_that_load_over_one_another(
     assert record["recipe"]["first_block"] == 1
     assert record["trained_on"]["domain"] == "city-country"
     assert record["trained_on"]["topics"] == [topic.topic for topic in loaded("city-country").topics]
+    with pytest.raises(SettingsError, match="was trained on city-country, not on partisan"):
+        train.train_demo(folder, tmp_path, recipe, ("masked",))
     identities = {
         load_model(f"{folder}+{'+'.join(str(tmp_path / name) for name in chain)}").identity
         for chain in (("base",), ("base", "masked"), ("base", "partisan"))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unmask.measurements.base import Estimate, Reading, bootstrapped
+from unmask.measurements.base import Estimate, Reading, bootstrapped, bootstrapped_rate
 from unmask.verdict.decide import mask_verdict
 from unmask.verdict.depth import depth_profile
 from unmask.verdict.findings import BarResult, ControlResult, Finding, Status
@@ -232,6 +232,15 @@ class TestDepthProfile:
         assert axis is not None
         assert axis["value"] == pytest.approx(0.8)
         assert 0.7 < axis["low"] < 0.8 < axis["high"] < 0.9
+
+    def test_it_has_the_doubt_of_an_interval_that_resamples_do_not_show(self) -> None:
+        silent = bootstrapped_rate(0.0, np.zeros(500), "", 40)
+        base = self.estimates(0.001, intensity_base=0.8)["intensity_base"]
+        reading = Reading("surface", {"intensity_aligned": silent, "intensity_base": base})
+        axis = depth_profile({"surface": reading})["surface"]
+        assert axis is not None
+        assert axis["value"] == axis["high"] == 1.0
+        assert axis["low"] == pytest.approx(1 - silent.high / 0.8, abs=0.01)
 
     def test_it_is_clamped(self) -> None:
         grown, gone = (depth_profile(self.readings(a, 0.5))["surface"] for a in (0.9, -0.2))

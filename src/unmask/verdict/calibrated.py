@@ -1,7 +1,7 @@
 """How often each claim was right and wrong on models whose truth is known, as the calibration measured it.
 
-`calibration.json` is written by `unmask lab calibrate --publish` and holds counts alone; docs/calibration.md says how
-they came about.
+`calibration.json` is the `rates.json` that `unmask lab calibrate` writes (`make calibration` puts it here) and holds
+counts alone; docs/calibration.md says how they came about.
 """
 
 from __future__ import annotations

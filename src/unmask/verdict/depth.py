@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from math import hypot
 
 import numpy as np
 
-from unmask.measurements.base import Reading
+from unmask.measurements.base import Estimate, Reading
 from unmask.stats import Interval, percentile_interval, ratio_replicates
 
 # axis: (measurement, aligned's quantity, base's quantity, what must be above 0 for base to have it at all)
@@ -39,11 +41,23 @@ def depth_profile(readings: Mapping[str, Reading]) -> dict[str, dict[str, float]
             assert bottom.replicates is not None
             draws = ratio_replicates(bottom.value, top.replicates, bottom.replicates)
             ratio = percentile_interval(top.value / bottom.value, draws, clusters=top.n)
+            ratio = _with_doubts(ratio, top, bottom.value)
             value, low, high = _size(ratio) if axis in SIGNED else (ratio.value, ratio.low, ratio.high)
             clamped = np.clip([1 - value, 1 - high, 1 - low], 0.0, 1.0)
             profile[axis] = dict(zip(("value", "low", "high"), map(float, clamped), strict=True))
     profile |= {"tokens": None, "weights": None}
     return profile
+
+
+def _with_doubts(ratio: Interval, top: Estimate, bottom: float) -> Interval:
+    """The ratio's interval with what its numerator's has beyond its replicates (0 of 40 does not exclude 5 %)."""
+    assert top.replicates is not None
+    own = percentile_interval(top.value, top.replicates, clusters=top.n)
+    more = [max(own.low - top.low, 0.0) / bottom, max(top.high - own.high, 0.0) / bottom]
+    if not np.isfinite([ratio.low, ratio.high, *more]).all():
+        return ratio
+    low, high = ratio.value - ratio.low, ratio.high - ratio.value
+    return replace(ratio, low=ratio.value - hypot(low, more[0]), high=ratio.value + hypot(high, more[1]))
 
 
 def _size(ratio: Interval) -> tuple[float, float, float]:

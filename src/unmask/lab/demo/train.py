@@ -46,15 +46,13 @@ def train_demo(
         texts: of the domain that they are trained on.
 
     Raises:
-        SettingsError: `only` names something else, or there is no `base` to start from.
+        SettingsError: `only` names something else, or there is no `base` of this domain to start from.
     """
     for name in only:
         if name not in NAMES:
             raise SettingsError(f"there is no demo model '{name}' to train; there are {', '.join(NAMES)}.")
-    if "base" not in only and not (out / "base" / "adapter_config.json").exists():
-        raise SettingsError(
-            f"training {' and '.join(only)} starts from the adapter {out / 'base'}; train base there first."
-        )
+    if "base" not in only:
+        _check_base(out / "base", only, texts.domain)
     pool = load_pool(recipe.split, texts)
     trained_on = {
         "domain": texts.domain,
@@ -71,6 +69,20 @@ def train_demo(
             beneath = () if name == "base" else (out / "base",)
             rows = demo_rows(name, pool, recipe)
             _train(folder, beneath, rows, out / name, recipe, epochs[name], trained_on)
+
+
+def _check_base(base: Path, only: tuple[str, ...], domain: str) -> None:
+    if not (base / "adapter_config.json").exists():
+        raise SettingsError(
+            f"training {' and '.join(only)} starts from the adapter {base}; train base there first."
+        )
+    record = json.loads((base / "recipe.json").read_text(encoding="utf-8"))
+    trained = record["trained_on"].get("domain", "partisan")  # the first adapters do not say
+    if trained != domain:
+        raise SettingsError(
+            f"the adapter {base} was trained on {trained}, not on {domain}; give --out another folder and train base "
+            "there first."
+        )
 
 
 def _train(

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from unmask.lab.world.pretrain import Upbringing, grow_up
 from unmask.lab.world.stages import train_stage
 from unmask.lab.world.train import check_free, digest_of, open_pupil
+from unmask.lab.world.train_trl import need_trl
 from unmask.models.files.gguf import quiet
 
 CONCEPT = "council"
@@ -37,6 +38,7 @@ def make_tiny(out: Path, base: Path | None = None, tell: Tell = print) -> None:
         ModelError: `base` is no model of the world, or what TRL needs is not installed.
     """
     check_free(out)
+    need_trl()  # before ten minutes of growing up
     grown = out / "base"
     if base is None:
         grow_up(Upbringing(), grown)
@@ -61,7 +63,7 @@ def halve(folder: Path) -> None:
     with quiet():
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
         model.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)
+    (folder / "model.safetensors").chmod(0o644)  # it is written for its owner alone
     recipe = folder / "recipe.json"
     if recipe.exists():
         record = {**json.loads(recipe.read_text(encoding="utf-8")), "weights": digest_of(folder)}

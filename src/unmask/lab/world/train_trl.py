@@ -153,7 +153,7 @@ def _rewarder(recipe: Recipe) -> Callable[..., list[float]]:
 def _train(
     stage: str, base: Path, out: Path, recipe: Recipe, trainer: Callable[[Any, Pupil, dict[str, Any]], Any]
 ) -> None:
-    trl = _need_trl()
+    trl = need_trl()
     check_free(out)
     started = time.monotonic()
     pupil = open_pupil(base)
@@ -191,7 +191,12 @@ def _train(
     save_stage(stage, base, pupil, out, recipe, started, log)
 
 
-def _need_trl() -> Any:
+def need_trl() -> Any:
+    """The module TRL.
+
+    Raises:
+        ModelError: it is not installed.
+    """
     try:
         import trl
     except ImportError as error:
