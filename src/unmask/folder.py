@@ -41,6 +41,14 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    def borrow(self, other: RunFolder) -> None:
+        """Have the records of another run as well, without copying them; an audit finds those that it asks for."""
+        for path in (other.path / "records").rglob("*.safetensors"):
+            there = self.path / path.relative_to(other.path)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            if not there.exists():
+                os.link(path, there)
+
     @contextmanager
     def held(self) -> Generator[None]:
         """Keep every other process out of the folder within the block.

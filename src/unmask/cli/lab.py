@@ -183,6 +183,33 @@ def organism(
 
 
 @lab_app.command()
+def confirm(
+    organisms: Annotated[list[Path], typer.Argument(help="Folders with an organism and its card.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Where the runs go; one that is there goes on.")
+    ] = Path("runs/organisms"),
+    profile: Annotated[str, typer.Option(help="Sample sizes: quick, standard or full.")] = "quick",
+    seed: Annotated[int, typer.Option(help="Of the audits.")] = 0,
+) -> None:
+    """Audit organisms and hold what is found against their cards; exit 1 if a claim is the opposite of its card's."""
+    from unmask.lab.organisms.confirm import confirm as confirm_organisms
+    from unmask.lab.organisms.confirm import table
+    from unmask.report.progress import TokenProgress
+
+    with TokenProgress() as progress:
+        found = guarded(lambda: confirm_organisms(organisms, out, profile, seed, progress), goes_on=True)
+    print(table(found))
+    for one in found:
+        for held in one.claims:
+            if held.contradicts:
+                print(
+                    f"\n{one.organism.name}: {held.claim} is {held.found}, by the card {held.expected}. {held.because}"
+                )
+    if any(one.contradicted for one in found):
+        raise typer.Exit(1)
+
+
+@lab_app.command()
 def calibrate(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Models, rows and tables; what is there goes on.")

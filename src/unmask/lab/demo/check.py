@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 
 from unmask.auditing import Run, audit
 from unmask.domains import load_domain
+from unmask.folder import RunFolder
 from unmask.lab.demo.sources import DEMO_TEXTS
 from unmask.models.references import Reference, parse_reference
 from unmask.models.tokens import Sampling
@@ -111,7 +111,7 @@ def check_demo(
                 continue
             folder = out / f"{base}-{aligned}-{seed}"
             for other in done:
-                _share_records(other, folder)
+                RunFolder(folder).borrow(RunFolder(other))
             pair = Pair(demo_reference(base, adapters), demo_reference(aligned, adapters))
             run = audit(pair, folder, Settings(seed=seed), progress)
             done.append(folder)
@@ -279,12 +279,3 @@ def self_differences(result: Mapping[str, Any], tables: Mapping[str, pd.DataFram
         if estimate is not None and (estimate["low"] or 0.0) > 0:
             found.append(f"the depth profile's {axis} is above 0")
     return found
-
-
-def _share_records(source: Path, run: Path) -> None:
-    """Give a run the records of another; of these it finds those that it asks for itself."""
-    for path in (source / "records").rglob("*.safetensors"):
-        there = run / path.relative_to(source)
-        there.parent.mkdir(parents=True, exist_ok=True)
-        if not there.exists():
-            os.link(path, there)
