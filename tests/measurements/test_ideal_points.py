@@ -19,7 +19,9 @@ def placed(scores: np.ndarray) -> Transfers:
     """Transfers of which the scores alone are known."""
     none = np.zeros(0)
     return {
-        (fit, "figures"): Transfer(fit, "figures", none, 0.5, none, none, none, np.zeros(5, np.int64), scores)
+        (fit, "figures"): Transfer(
+            fit, "figures", none, 0.5, none, none, none, none, np.zeros(5, np.int64), scores
+        )
         for fit in FITTED_ON
     }
 

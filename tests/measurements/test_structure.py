@@ -141,5 +141,7 @@ def test_the_steered_layer_is_the_best_of_the_middle_third_and_of_equals_the_mid
     curve: list[float], layer: int
 ) -> None:
     nothing = np.zeros(1)
-    one = Transfer("a", "b", np.array(curve), 0.0, nothing, nothing, nothing, nothing.astype(int), nothing)
+    one = Transfer(
+        "a", "b", np.array(curve), 0.0, nothing, nothing, nothing, nothing, nothing.astype(int), nothing
+    )
     assert steering_layer(dict.fromkeys(DECIDING, one)) == layer

@@ -93,14 +93,15 @@ def test_the_estimate_is_the_auc_of_held_out_scores_by_hand() -> None:
         pooled[~seen] = (scores[layer, ~seen] - scores[layer, seen].mean()) / scores[layer, seen].std()
     assert t.auc[0] == pytest.approx(roc_auc_score(test.labels, pooled))
     np.testing.assert_allclose(t.scores, pooled)
-    # A resample by hand: a quarter of the way to it by weighted means and a weighted AUC, and then four times as far.
-    w, v = (1 + STEP * (draws.weights[name][7] - 1) for name in ("statements", "implied"))
-    scores = probe(x, fit.labels, w)
-    for index, fold in enumerate(np.unique(folds)):
-        seen, layer = folds != fold, t.layers[index]
-        pooled[~seen] = (scores[layer, ~seen] - scores[layer, seen].mean()) / scores[layer, seen].std()
-    stepped = roc_auc_score(test.labels, pooled, sample_weight=v)
-    assert t.auc[7] == pytest.approx(t.auc[0] + (stepped - t.auc[0]) / STEP)
+    # A resample by hand, whole and a quarter of the way to it: weighted means and a weighted AUC.
+    for step, found in ((1.0, t.auc[7]), (STEP, t.steps[7])):
+        w, v = (1 + step * (draws.weights[name][7] - 1) for name in ("statements", "implied"))
+        scores = probe(x, fit.labels, w)
+        for index, fold in enumerate(np.unique(folds)):
+            seen, layer = folds != fold, t.layers[index]
+            pooled[~seen] = (scores[layer, ~seen] - scores[layer, seen].mean()) / scores[layer, seen].std()
+        reached = roc_auc_score(test.labels, pooled, sample_weight=v)
+        assert found == pytest.approx(t.auc[0] + (reached - t.auc[0]) / step)
 
 
 def test_poles_that_hardly_overlap_are_not_without_doubt() -> None:

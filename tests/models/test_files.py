@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from unmask.models import ModelError, cache_dir
-from unmask.models.demo import ADAPTERS, DEMO, demo_adapters
+from unmask.models.demo import ADAPTERS, DEMO, TINY, demo_adapters
 from unmask.models.files import identity, wheels
 from unmask.models.files.gguf import build_once, dequantise
 from unmask.models.files.wheels import WheelFile, wheel_file
@@ -154,7 +154,9 @@ def test_no_index_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_demo_models_say_what_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert list(DEMO) == ["smollm2", "base", "masked", "partisan"]
+    tiny = ["tiny-base", "tiny-masked", "tiny-erased"]
+    assert list(DEMO) == ["smollm2", "base", "masked", "partisan", *tiny]
+    assert all((TINY / str(DEMO[name].whole) / "model.safetensors").stat().st_size < 3e6 for name in tiny)
     assert DEMO["masked"].adapters == ("base", "masked")
     assert all(model.about.endswith(".") and name == model.name for name, model in DEMO.items())
     assert ADAPTERS.name == "adapters"

@@ -43,6 +43,7 @@ class Transfer:
         curve: `[layers]`, AUC at every layer.
         curve_null_q95: 95 % quantile of the best layer's AUC under permuted labels.
         auc: with the layer chosen inside cross-validation, `[1 + resamples]`, index 0 on the data as they are.
+        steps: the same by a bootstrap in small steps (`STEP`), for the change between two models.
         null: the same under permuted labels, `[permutations]`.
         words: a bag of words on the same split, never below chance, `[1 + resamples]`.
         layers: `[folds]`, the layers chosen.
@@ -54,6 +55,7 @@ class Transfer:
     curve: Floats
     curve_null_q95: float
     auc: Floats
+    steps: Floats
     null: Floats
     words: Floats
     layers: npt.NDArray[np.int64]
@@ -66,11 +68,10 @@ class Transfer:
 
 
 STEP = 0.25
-"""How far towards a resample of the fitted and the tested items the bootstrap goes; what it finds there is carried on
-in a straight line. A probe of a hundred texts is noisy, and one fitted on a whole resample has that noise twice over:
-it is worse, and its AUC moves less than that of the probe itself would. Whole steps alone gave intervals of the change
-between two models with a coverage of .90 to .93 (`lab.calibration`). Where the poles lie apart almost without overlap a
-small step changes no order, so where whole steps scatter more, they count.
+"""How far towards a resample of the fitted and the tested items a bootstrap in small steps goes; what it finds there is
+carried on in a straight line. A probe of a hundred texts is noisy, and one fitted on a whole resample has that noise
+twice over: it is worse, and its AUC moves less than that of the probe itself would. Whole steps alone gave intervals of
+the change between two models with a coverage of .90 to .93 (`lab.calibration`); of one model's AUC they are right.
 
 Source: Jaeckel 1972, the infinitesimal jackknife, which is the limit of small steps."""
 
@@ -145,12 +146,14 @@ def transfer(
     nested = nested_layer_auc(scores, test.labels, drawn.folds[test.name])
     layer_auc = auc(scores, test.labels)
     chosen = nested.layers[0]
+    auc_of = _resampled_auc(fit, test, fit_x, test_x, drawn, chosen)
     return Transfer(
         fit.name,
         test.name,
         curve=layer_auc[0],
         curve_null_q95=float(np.quantile(layer_auc[1:].max(-1), 0.95)),
-        auc=_resampled_auc(fit, test, fit_x, test_x, drawn, chosen),
+        auc=auc_of[0],
+        steps=auc_of[1],
         null=nested.auc[1:],
         words=word_auc(fit, test, drawn) if words is None else words,
         layers=chosen,
@@ -164,7 +167,7 @@ def word_auc(fit: ProbeSet, test: ProbeSet, drawn: Resampling) -> Floats:
     sd = np.maximum(fit_words.std(0), 1e-9)
     one_layer = np.zeros(FOLDS, dtype=np.int64)
     scaled = (fit_words / sd)[:, None], (test_words / sd)[:, None]
-    return np.maximum(_resampled_auc(fit, test, *scaled, drawn, one_layer), 0.5)
+    return np.maximum(_resampled_auc(fit, test, *scaled, drawn, one_layer)[0], 0.5)
 
 
 def _resampled_auc(
@@ -175,14 +178,12 @@ def _resampled_auc(
     drawn: Resampling,
     chosen: npt.NDArray[np.int64],
 ) -> Floats:
-    """AUC of the probe, `[1 + resamples]`: on the data as they are, then on resamples of both sets in steps of `STEP`
-    or, where these scatter more, whole ones. The layers chosen and the shrunk covariance are kept."""
+    """AUC of the probe, `[2, 1 + resamples]`: on the data as they are, then on resamples of both sets, whole ones in
+    the first row and in small steps in the second. The layers chosen and the shrunk covariance are kept."""
     weights = [drawn.weights[one.name] for one in (fit, test)]
     scored = _scored(fit, test, fit_x, test_x, drawn.folds[test.name], chosen)
     whole, stepped = scored(*weights), scored(*(1.0 + STEP * (some - 1.0) for some in weights))
-    carried_on = whole[0] + (stepped - whole[0]) / STEP
-    draws = max(whole[1:], carried_on[1:], key=lambda some: float(some.std()))
-    return np.concatenate([whole[:1], draws])
+    return np.stack([whole, whole[0] + (stepped - whole[0]) / STEP])
 
 
 def _scored(
