@@ -45,10 +45,11 @@ def test_every_verdict_is_what_was_planted_and_what_plain_forwards_say(audited: 
 
 def test_intervals_hold_what_plain_forwards_give(audited: list[Audited]) -> None:
     table = coverage(audited).set_index("quantity")
-    held = table["coverage"] * table["n"]
-    assert table["n"].sum() > 60
-    # All five share their base model and their draws, so one unlucky quantity misses more than once.
-    assert held.sum() / table["n"].sum() > 0.85
+    assert {"intensity_aligned", "swing_aligned", "gain_ratio", "excess_aligned"} <= set(table.index)
+    # Five pairs with one base model share their draws, so an unlucky number may miss more than once; no number misses
+    # in most of them, as one that is reckoned otherwise than the audit does would.
+    assert table.loc[table["n"] >= 3, "coverage"].min() > 0.5
+    assert (table["coverage"] * table["n"]).sum() / table["n"].sum() > 0.85
 
 
 def test_the_tables_hold_every_audit_and_the_page_draws(audited: list[Audited], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ CLEAR = 2.0
 """An effect this many times as large as the smallest that an audit says it could have found is clear."""
 RESOLUTION = 1e-3
 """How finely planted values are known."""
+ROUNDING = 1e-6
 OF_BASE = ("base_partisan",)
 """Quantities with a bar that are base's alone."""
 DECIDING: Mapping[str, tuple[str, ...]] = {
@@ -224,7 +225,7 @@ def coverage(audits: Sequence[Audited]) -> pd.DataFrame:
                 if planted is None or low is None or high is None or high - low < RESOLUTION:
                     continue
                 one = batch if bar["quantity"] in OF_BASE else (*batch, audited.sample)
-                held.setdefault(bar["quantity"], {})[one] = low <= planted <= high
+                held.setdefault(bar["quantity"], {})[one] = low - ROUNDING <= planted <= high + ROUNDING
     rows: list[dict[str, Any]] = []
     for quantity, inside in held.items():
         share = rate_interval(sum(inside.values()), len(inside))
