@@ -7,8 +7,8 @@ import pytest
 
 from measurements.planted import D, World, axis, context, findings, measure, structure_reading, without
 from unmask.measurements.base import Reading
-from unmask.measurements.sets import pair_set
-from unmask.measurements.variance import FRAMINGS, Variance, held_out_projections
+from unmask.measurements.sets import ProbeSet, pair_set
+from unmask.measurements.variance import FRAMINGS, Variance, held_out_projections, is_represented
 from unmask.stats import separation
 from unmask.verdict.findings import Finding
 
@@ -105,3 +105,23 @@ def test_statements_without_a_side_do_not_lie_apart() -> None:
         np.testing.assert_allclose(places["aligned"], 2 * places["base"])
         apart.append(separation(places["base"], statements.labels).d_prime)
     assert abs(np.mean(apart)) < 0.3
+
+
+def test_a_concept_that_base_does_not_represent_is_no_axis() -> None:
+    """Sixty pairs over six topics: a concept that holds on all topics, one that holds on each in another direction, and
+    noise, which passes for a concept in one of twenty draws."""
+    topics = tuple(f"topic {k // 20}" for k in range(120))
+    passed = {"shared": 0, "of each topic": 0, "noise": 0}
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        labels = np.tile(np.array([0.0, 1.0]), 60)
+        pairs = ProbeSet(f"axis {seed}", tuple(map(str, range(120))), labels, topics)
+        noise, signs = rng.normal(size=(120, 1, 30)), np.where(labels, 1.0, -1.0)[:, None, None]
+        own = np.repeat(rng.normal(size=(6, 1, 30)), 20, axis=0)
+        ctx = context()
+        passed["shared"] += is_represented(noise + signs * rng.normal(size=30), pairs, ctx)
+        passed["of each topic"] += is_represented(noise + 2 * signs * own, pairs, ctx)
+        passed["noise"] += is_represented(noise, pairs, ctx)
+    assert passed["shared"] == 20
+    assert passed["noise"] <= 4
+    assert passed["of each topic"] <= 10

@@ -30,12 +30,15 @@ from unmask.measurements.sets import ProbeSet, activations, all_reads, axis_sets
 from unmask.models.prompts import Frame
 from unmask.runner.requests import SIDES, Read
 from unmask.stats import (
+    auc,
     bootstrap_weights,
     brown_forsythe,
     direction,
     group_folds,
     matched_directions,
+    probe_scores,
     separation,
+    swap_signs,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -90,16 +93,16 @@ class Variance:
             }
             for side in SIDES
         }
+        on_base = {name: activations(records, s, "base")[:, [layer]] for name, s in unrelated.items()}
+        absent = [name for name, s in unrelated.items() if not is_represented(on_base[name], s, ctx)]
+        unrelated = {name: s for name, s in unrelated.items() if name not in absent}
         rng = ctx.rng("variance.random")
         centred = np.concatenate([x["base"][framing] - x["base"][framing].mean(0) for framing in FRAMINGS])
         names = ["concept", *unrelated]
         axes = np.stack(
             [
                 concept,
-                *(
-                    direction(activations(records, s, "base")[:, [layer]], s.labels)[0]
-                    for s in unrelated.values()
-                ),
+                *(direction(on_base[name], s.labels)[0] for name, s in unrelated.items()),
             ]
         )
         axes = np.concatenate([axes, matched_directions(centred, RANDOM_AXES, rng)])
@@ -133,10 +136,14 @@ class Variance:
             "classes": _classes(classes, statements.labels),
         }
         percentile = float((ratios[0, k:] <= ratios[0, 0]).mean())
-        notes = (
+        notes = [
             f"The ratio lies at the {100 * percentile:.0f}th percentile of {RANDOM_AXES} covariance-matched axes.",
             f"Brown–Forsythe, which ignores the pairing: p = {tests[0].p:.3g} in the frame, {tests[1].p:.3g} bare.",
-        )
+        ]
+        if absent:
+            notes.append(
+                f"Base does not represent {' and '.join(absent)} at layer {layer}, so that is no axis to compare with."
+            )
         return Reading(self.name, estimates, tables, notes=notes)
 
 
@@ -150,16 +157,42 @@ def ratio_estimates(ratios: Floats, unrelated: int, n: int) -> dict[str, Estimat
     """
     unit, k = "log σ ratio", 1 + unrelated
     over_random = ratios[:, 0] - np.quantile(ratios[:, k:], 0.05, axis=1)
-    over_unrelated = ratios[:, 0] - ratios[:, 1:k].min(1)
-    return {
+    over_unrelated = ratios[:, 0] - ratios[:, 1:k].min(1, initial=np.inf)
+    estimates = {
         "log_sd_ratio": bootstrapped(ratios[0, 0], ratios[1:, 0], unit, n),
         "below_random": bootstrapped_debiased(
             over_random[0], over_random[1:], f"{unit} − random axes' 5 %", n
         ),
-        "below_unrelated": bootstrapped(
-            over_unrelated[0], over_unrelated[1:], f"{unit} − least unrelated", n
-        ),
     }
+    if unrelated:
+        estimates["below_unrelated"] = bootstrapped(
+            over_unrelated[0], over_unrelated[1:], f"{unit} − least unrelated", n
+        )
+    return estimates
+
+
+def is_represented(x: Floats, probe_set: ProbeSet, ctx: Context) -> bool:
+    """Whether a direction fitted on some topics tells a concept's poles apart on the others, better than 95 % of labels
+    that were swapped by lot within pairs do. If not, its direction is noise, and another sample's would be another.
+
+    Args:
+        x: `[n, 1, d]`, base's activations on its pairs.
+        probe_set: the pairs.
+        ctx: for the draws.
+    """
+    rng = ctx.rng(f"variance.represented.{probe_set.name}")
+    flips = np.repeat(swap_signs(len(x) // 2, ctx.profile.permutations, rng), 2, axis=1)
+    labels = np.concatenate(
+        [probe_set.labels[None], np.where(flips > 0, probe_set.labels, 1.0 - probe_set.labels)]
+    )
+    folds = group_folds(probe_set.clusters, FOLDS, rng)
+    scores = np.empty(labels.shape)
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        some = probe_scores(x[~held_out], labels[:, ~held_out], x[held_out])[:, 0]
+        scores[:, held_out] = some - some.mean(1, keepdims=True)
+    reached = np.array([float(auc(score, label)) for score, label in zip(scores, labels, strict=True)])
+    return bool(reached[0] > np.quantile(reached[1:], 0.95))
 
 
 def log_ratios(x: Mapping[str, Mapping[str, Floats]], axes: Floats, weights: Floats) -> Floats:

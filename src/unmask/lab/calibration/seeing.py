@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold
 
 from unmask.domains import POLES, Domain
 from unmask.lab.organisms.axes import Axes
@@ -44,6 +45,8 @@ LARGEST_DOSE = 4.0
 """In base's σ, as audits push."""
 RIDGE = 3.0
 """λ of a probe, in texts."""
+REPRESENTED = 0.6
+"""AUC of held-out topics from which on an unrelated concept counts as represented."""
 SPLITS = 20
 """Halvings of the tested persons: a layer is chosen on one half and scored on the other."""
 _STANCE = np.array([{"a": -1.0, "b": 1.0}.get(kind, 0.0) for kind in CLASSES])
@@ -87,17 +90,19 @@ class Seen:
         return reached_auc(self.axes, self.axes)
 
     @cached_property
-    def unrelated(self) -> Floats:
-        """Directions of the domain's unrelated concepts, `[concepts, layers, d]`."""
-        model, found = self.subject.model, list[Floats]()
+    def unrelated(self) -> Mapping[int, Floats]:
+        """Directions of the domain's unrelated concepts that the model represents, `[concepts, d]` by middle layer."""
+        model, found = self.subject.model, {layer: list[Floats]() for layer in self.axes.middle}
         for name in sorted({pair.axis for pair in self.domain.axes}):
             pairs = [pair for pair in self.domain.axes if pair.axis == name]
             a, b = (
-                read_states(model, plain_rows(model, texts)).astype(np.float64).mean(0)
+                read_states(model, plain_rows(model, texts)).astype(np.float64)
                 for texts in ([pair.a for pair in pairs], [pair.b for pair in pairs])
             )
-            found.append(b - a)
-        return np.stack(found)
+            for layer, directions in found.items():
+                if _told_apart(a[:, layer], b[:, layer], [pair.topic for pair in pairs]) > REPRESENTED:
+                    directions.append(b[:, layer].mean(0) - a[:, layer].mean(0))
+        return {layer: np.array(directions).reshape(-1, model.d_model) for layer, directions in found.items()}
 
 
 def see(folder: Path, domain: Domain, profile: Profile, seed: int = 0) -> Seen:
@@ -150,7 +155,7 @@ def compare(base: Seen, aligned: Seen) -> dict[int, dict[str, float]]:
         found[layer] = {
             **common,
             "log_sd_ratio": concept,
-            "below_unrelated": float(concept - unrelated.min()),
+            **({"below_unrelated": float(concept - unrelated.min())} if len(unrelated) else {}),
             "below_random": float(concept - np.quantile(random, 0.05)),
             "gain_base": base.own_gains[layer],
             "gain_ratio": gain(aligned, base, layer) / base.own_gains[layer],
@@ -207,11 +212,21 @@ def log_ratios(base: Seen, aligned: Seen, layer: int) -> tuple[float, Floats, Fl
     concept = base.axes.directions("statements")[layer]
     centred = np.concatenate([part - part.mean(0) for part in x])
     random = matched_directions(centred, RANDOM_AXES, np.random.default_rng(0))
-    unrelated = base.unrelated[:, layer]
+    unrelated = base.unrelated[layer]
     axes = np.concatenate([concept[None], unrelated, random])
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     ratios = np.log(np.maximum((y @ axes.T).std(1), 1e-12) / (x @ axes.T).std(1)).mean(0)
     return float(ratios[0]), ratios[1 : 1 + len(unrelated)], ratios[1 + len(unrelated) :]
+
+
+def _told_apart(a: Floats, b: Floats, topics: Sequence[str]) -> float:
+    """AUC of a linear probe on pairs `[n, d]` of topics that it was not fitted on."""
+    x, labels, groups = np.concatenate([a, b]), np.repeat([0, 1], len(a)), [*topics, *topics]
+    scores = np.empty(len(x))
+    for fitted, held_out in GroupKFold(5).split(x, labels, groups):
+        probe = Ridge(alpha=RIDGE * len(fitted)).fit(standard(x[fitted].astype(np.float32)), labels[fitted])
+        scores[held_out] = probe.predict(standard(x[held_out].astype(np.float32)))
+    return float(roc_auc_score(labels, scores))
 
 
 def gain(seen: Seen, base: Seen, layer: int) -> float:
