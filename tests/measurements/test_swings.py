@@ -57,7 +57,8 @@ def test_an_interval_holds_what_half_of_all_samples_show_nothing_of(
 
 def test_a_swing_where_answers_differ_has_the_interval_of_its_resamples_alone() -> None:
     found = swings(0.3, np.random.default_rng(0), follows=False).estimates(QUESTIONS)["swing_aligned"]
-    alone = bootstrapped(found.value, found.replicates, "", QUESTIONS)  # pyright: ignore[reportArgumentType]: it has some
+    assert found.replicates is not None
+    alone = bootstrapped(found.value, found.replicates, "", QUESTIONS)
     assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
 
 

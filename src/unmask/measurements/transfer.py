@@ -167,7 +167,8 @@ def word_auc(fit: ProbeSet, test: ProbeSet, drawn: Resampling) -> Floats:
     sd = np.maximum(fit_words.std(0), 1e-9)
     one_layer = np.zeros(FOLDS, dtype=np.int64)
     scaled = (fit_words / sd)[:, None], (test_words / sd)[:, None]
-    return np.maximum(_resampled_auc(fit, test, *scaled, drawn, one_layer)[0], 0.5)
+    scored = _scored(fit, test, *scaled, drawn.folds[test.name], one_layer)
+    return np.maximum(scored(drawn.weights[fit.name], drawn.weights[test.name]), 0.5)
 
 
 def _resampled_auc(

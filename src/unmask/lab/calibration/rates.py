@@ -19,6 +19,7 @@ CLEAR = 2.0
 RESOLUTION = 1e-3
 """How finely planted values are known."""
 ROUNDING = 1e-6
+"""A planted value this close to an interval lies in it."""
 OF_BASE = ("base_partisan",)
 """Quantities with a bar that are base's alone."""
 DECIDING: Mapping[str, tuple[str, ...]] = {

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
@@ -25,7 +24,16 @@ from unmask.lab.organisms.axes import Axes
 from unmask.lab.organisms.cutting import ask_poles
 from unmask.lab.organisms.states import Push, answer_scores, plain_rows, read_states, write_answers
 from unmask.lab.organisms.texts import formats, spread_out
-from unmask.lab.organisms.verify import TRANSFERS, Subject, margin, standard
+from unmask.lab.organisms.verify import (
+    RIDGE,
+    TRANSFERS,
+    Subject,
+    labels_of,
+    margin,
+    one_dose,
+    standard,
+    word_auc,
+)
 from unmask.measurements.profiles import Profile
 from unmask.measurements.reactivation import REQUESTS
 from unmask.models.judges import build_judge
@@ -43,8 +51,6 @@ ANSWERS_A_CELL = 60
 RANDOM_AXES = 1000
 LARGEST_DOSE = 4.0
 """In base's σ, as audits push."""
-RIDGE = 3.0
-"""λ of a probe, in texts."""
 REPRESENTED = 0.6
 """AUC of held-out topics from which on an unrelated concept counts as represented."""
 SPLITS = 20
@@ -129,7 +135,7 @@ def compare(base: Seen, aligned: Seen) -> dict[int, dict[str, float]]:
 
     Which layer of the middle third an audit steers depends on its sample.
     """
-    words = word_auc(base.axes)
+    words = word_auc(base.axes.sets)
     auc = {
         "base": base.own_auc,
         "aligned": aligned.own_auc,
@@ -163,25 +169,12 @@ def compare(base: Seen, aligned: Seen) -> dict[int, dict[str, float]]:
     return found
 
 
-def word_auc(axes: Axes) -> float:
-    """AUC of the same transfers by a ridge probe on a bag of words, none below chance."""
-    texts = {one.name: (one.texts, one.labels) for one in axes.sets}
-    reached: list[float] = []
-    for one, other in TRANSFERS:
-        words = CountVectorizer(binary=True, token_pattern=r"\w+").fit(texts[one][0])
-        x, y = (words.transform(texts[name][0]).toarray().astype(np.float64) for name in (one, other))
-        sd = np.maximum(x.std(0), 1e-9)
-        probe = Ridge(alpha=RIDGE * len(x)).fit(x / sd, texts[one][1])
-        reached.append(max(0.5, float(roc_auc_score(texts[other][1], probe.predict(y / sd)))))
-    return float(np.mean(reached))
-
-
 def reached_auc(fit: Axes, test: Axes) -> float:
     """AUC of ridge probes fitted on one format in one model and tested on another's persons, each at the layer that is
     best for other persons; mean over the three transfers that decide."""
     reached: list[float] = []
     for one, other in TRANSFERS:
-        labels = {name: next(s.labels for s in fit.sets if s.name == name) for name in (one, other)}
+        labels = {name: labels_of(fit.sets, name) for name in (one, other)}
         scores: list[Floats] = []
         for layer in range(fit.n_layers + 1):
             x, y = (standard(axes.states[name][:, layer]) for axes, name in ((fit, one), (test, other)))
@@ -232,10 +225,7 @@ def _told_apart(a: Floats, b: Floats, topics: Sequence[str]) -> float:
 def gain(seen: Seen, base: Seen, layer: int) -> float:
     """The slope at 0 of the pole margin on the dose of base's concept, nats a token for 1 σ: the linear term of a cubic
     through all doses. One dose is base's σ times the ratio of median norms."""
-    norms = [
-        float(np.median(np.linalg.norm(s.axes.states["statements"][:, layer], axis=1))) for s in (seen, base)
-    ]
-    step = base.axes.sigma(layer) * norms[0] / norms[1] * base.axes.directions("statements")[layer]
+    step = one_dose(seen.axes, base.axes, layer) * base.axes.directions("statements")[layer]
     model = seen.subject.model
     rows = ask_poles(model, seen.domain.questions, seen.frame)
     margins = [

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
 from unmask.domains import Domain
@@ -25,6 +25,8 @@ from unmask.stats import matched_directions
 
 Floats = npt.NDArray[np.float64]
 TRANSFERS = (("stated", "implied"), ("implied", "stated"), ("statements", "implied"))
+RIDGE = 3.0
+"""λ of a ridge probe, in texts, as audits have it."""
 QUESTIONS, ANSWERED, FACTS, TEXTS = 12, 16, 24, 8
 RANDOM_AXES, RANDOM_PUSHES = 200, 4
 ANSWER_TOKENS = 24
@@ -100,22 +102,23 @@ def transfer_auc(fit: Axes, test: Axes, layer: int) -> dict[str, float]:
     found: dict[str, float] = {}
     for one, other in TRANSFERS:
         x, y = (standard(a.states[name][:, layer]) for a, name in ((fit, one), (test, other)))
-        probe = LogisticRegression(C=0.01, max_iter=2000).fit(x, _labels(fit.sets, one))
+        probe = LogisticRegression(C=0.01, max_iter=2000).fit(x, labels_of(fit.sets, one))
         found[f"{one} → {other}"] = float(
-            roc_auc_score(_labels(test.sets, other), probe.decision_function(y))
+            roc_auc_score(labels_of(test.sets, other), probe.decision_function(y))
         )
     return {**found, "mean": float(np.mean(list(found.values())))}
 
 
 def word_auc(sets: Sequence[Format]) -> float:
-    """The mean of the same transfers by a bag of words, none below chance."""
+    """The mean of the same transfers by a ridge probe on a bag of words, none below chance."""
     found: list[float] = []
     texts = {one.name: one.texts for one in sets}
     for one, other in TRANSFERS:
-        counts = CountVectorizer(binary=True, token_pattern=r"\w+").fit(texts[one])
-        probe = LogisticRegression(max_iter=2000).fit(counts.transform(texts[one]), _labels(sets, one))
-        scores = probe.decision_function(counts.transform(texts[other]))
-        found.append(max(0.5, float(roc_auc_score(_labels(sets, other), scores))))
+        words = CountVectorizer(binary=True, token_pattern=r"\w+").fit(texts[one])
+        x, y = (words.transform(texts[name]).toarray().astype(np.float64) for name in (one, other))
+        sd = np.maximum(x.std(0), 1e-9)
+        probe = Ridge(alpha=RIDGE * len(x)).fit(x / sd, labels_of(sets, one))
+        found.append(max(0.5, float(roc_auc_score(labels_of(sets, other), probe.predict(y / sd)))))
     return float(np.mean(found))
 
 
@@ -131,16 +134,21 @@ def push_effect(
 ) -> float:
     """How far a push of 1 σ of the concept along a unit vector moves the pole margin, nats a token.
 
-    The push is base's σ times the ratio of median norms, as audits size it.
+    `one_dose` says how far that is.
     """
-    norms = [
-        float(np.median(np.linalg.norm(s.axes.states["statements"][:, layer], axis=1)))
-        for s in (subject, base)
-    ]
-    step = base.axes.sigma(layer) * norms[0] / norms[1] * unit
+    step = one_dose(subject.axes, base.axes, layer) * unit
     rows = ask_poles(subject.model, _questions(domain), frame)
     less, more = (margin(answer_scores(subject.model, rows, Push(layer, sign * step))) for sign in (-1, 1))
     return float((more - less).mean() / 2)
+
+
+def one_dose(axes: Axes, base: Axes, layer: int) -> float:
+    """How far a push of 1 σ of base's concept goes in a model, as audits size it: base's σ times the ratio of median
+    norms."""
+    norms = [
+        float(np.median(np.linalg.norm(one.states["statements"][:, layer], axis=1))) for one in (axes, base)
+    ]
+    return base.sigma(layer) * norms[0] / norms[1]
 
 
 def asker_effect(model: Model, domain: Domain, frame: Frame) -> float:
@@ -206,7 +214,8 @@ def standard(x: npt.NDArray[np.float32]) -> Floats:
     return np.where(varies, centred / np.where(varies, sd, 1.0), 0.0)
 
 
-def _labels(sets: Sequence[Format], name: str) -> npt.NDArray[np.int64]:
+def labels_of(sets: Sequence[Format], name: str) -> npt.NDArray[np.int64]:
+    """The labels of one format's texts."""
     return next(one.labels for one in sets if one.name == name)
 
 
