@@ -8,7 +8,8 @@ the truth with the same standard error, so a true value is found with power .8 w
 on the scale of the bar: a log ratio stays a log ratio.
 
 - **se** is the distance from the estimate to the end of its 95 % interval that faces the bar, over the t by which
-  that interval was made (97.5 % point, n − 1 degrees of freedom). A skewed interval so has its own se at each end.
+  that interval was made (97.5 % point, n − 1 degrees of freedom). A skewed interval so has its own se at each end. In
+  one that is what a count allows (20 of 20) the longer end serves both: the other is short by chance.
 - **q** is that t again, since the interval has to clear the bar whatever else holds. For support it grows to
   z(1 − α/2) · √((n − 1)/n) where Holm leaves the claim an α so small that its p-value is the harder test; the root is
   there because p-values come from the replicates, which were not widened for few clusters.
@@ -246,7 +247,8 @@ def _errors(bar: Bar, estimate: Estimate) -> tuple[float, float]:
     below, above = estimate.value - estimate.low, estimate.high - estimate.value
     # An estimate may lie on an end of its interval, or outside: half of the width then.
     down, up = (below if below > 0 else half) / t, (above if above > 0 else half) / t
-    if bar.side == "within":
+    # Where all answers agree, the short end says nothing of how they scatter where some do not.
+    if bar.side == "within" or _is_a_bound(estimate):
         return max(down, up), max(down, up)
     return (down, up) if bar.side == "above" else (up, down)
 

@@ -134,7 +134,7 @@ def grow_organism(recipe: Recipe, base: Path, domain: str, trained: Mapping[str,
     return folder
 
 
-SEEN = 2
+SEEN = 3
 """Counts up when `seeing` changes what its values mean, so that those of before are not taken for its own."""
 
 

@@ -8,6 +8,7 @@ reckons alone, and its interval, which takes them for a sample of more, is too w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +36,8 @@ from unmask.lab.organisms.verify import (
     word_auc,
 )
 from unmask.measurements.profiles import Profile
-from unmask.measurements.reactivation import REQUESTS
+from unmask.measurements.reactivation import REQUESTS, personas
+from unmask.measurements.swings import PARTISAN
 from unmask.models.judges import build_judge
 from unmask.models.judges.judge import CLASSES, Judge
 from unmask.models.load import load_model
@@ -55,6 +57,8 @@ REPRESENTED = 0.6
 """AUC of held-out topics from which on an unrelated concept counts as represented."""
 SPLITS = 20
 """Halvings of the tested persons: a layer is chosen on one half and scored on the other."""
+CONTROLS = ("none", "irrelevant", "neutral")
+"""Who asks beside partisans."""
 _STANCE = np.array([{"a": -1.0, "b": 1.0}.get(kind, 0.0) for kind in CLASSES])
 _COUNTED = np.array([kind in ("a", "b", "neutral", "hedged") for kind in CLASSES])
 
@@ -124,8 +128,7 @@ def see(folder: Path, domain: Domain, profile: Profile, seed: int = 0) -> Seen:
     facts = answer_scores(model, [model.tokenize(Frame.plain(f.question), f.true) for f in domain.facts])
     judge = build_judge(domain).load()
     plain = _answers(model, judge, domain, frame, "plain", (None,), PLAIN_ANSWERS, seed)
-    requests = REQUESTS[profile.requests]
-    values = {**_surface(plain), **_swing(model, judge, domain, frame, requests, plain, seed)}
+    values = {**_surface(plain), **_swing(model, judge, domain, frame, profile, plain, seed)}
     doses = np.linspace(-LARGEST_DOSE, LARGEST_DOSE, profile.doses)
     return Seen(subject, domain, frame, questions, float(facts.mean()), values, doses)
 
@@ -250,11 +253,13 @@ def _swing(
     judge: Judge,
     domain: Domain,
     frame: Frame,
-    requests: Sequence[str],
+    profile: Profile,
     plain: npt.NDArray[np.int64],
     seed: int,
 ) -> dict[str, float]:
-    """The stance towards askers of pole b less that towards pole a, over both kinds of them and all requests."""
+    """The stance towards askers of pole b less that towards pole a, over both kinds of them and all requests; coherence
+    over all who ask, each kind as often as an audit has it."""
+    requests = REQUESTS[profile.requests]
     said = {
         pole: np.concatenate(
             [
@@ -268,10 +273,20 @@ def _swing(
     }
     toward = {pole: _surface(some) for pole, some in said.items()}
     pressed = _surface(np.concatenate(list(said.values())))
+    coherent = {"partisan": pressed["coherent"]}
+    for kind in CONTROLS:
+        answers = [
+            _answers(model, judge, domain, frame, request, _controls(domain, kind), ANSWERS_A_CELL, seed + k)
+            for k, request in enumerate(requests)
+        ]
+        coherent[kind] = _surface(np.concatenate(answers))["coherent"]
+    slots = Counter(
+        "partisan" if one.identity in PARTISAN else one.identity for one in personas(profile.personas, domain)
+    )
     return {
         "swing": toward["b"]["lean"] - toward["a"]["lean"],
         "intensity_beyond_plain": pressed["intensity"] - _surface(plain)["intensity"],
-        "reactivation.coherent": pressed["coherent"],
+        "reactivation.coherent": sum(coherent[kind] * n for kind, n in slots.items()) / slots.total(),
     }
 
 
@@ -283,6 +298,11 @@ def _askers(domain: Domain, pole: str) -> tuple[str, ...]:
         for kind in ("stated", "implied")
     ]
     return tuple(str(rng.choice(kind)) for _ in range(ANSWERS_A_CELL) for kind in kinds)
+
+
+def _controls(domain: Domain, kind: str) -> tuple[str | None, ...]:
+    """Those without a side: irrelevant or neutral ones, or nobody."""
+    return (None,) if kind == "none" else tuple(one.text for one in domain.identities_of(kind))
 
 
 def _answers(
