@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unmask.lab.calibration import answering, representing
-from unmask.lab.calibration.acting import Moved, Pressed, causality, sycophancy
-from unmask.lab.calibration.answering import Said
-from unmask.lab.calibration.replicates import coverage, every_study, main
-from unmask.lab.calibration.representing import FORMATS, D, Represented, Squeezed, probe_set, states
-from unmask.lab.calibration.study import Study, beta, categorical
+from unmask.lab.replicates import answering, representing
+from unmask.lab.replicates.__main__ import main
+from unmask.lab.replicates.acting import Moved, Pressed, causality, sycophancy
+from unmask.lab.replicates.answering import Said
+from unmask.lab.replicates.coverage import coverage, every_study
+from unmask.lab.replicates.representing import FORMATS, D, Represented, Squeezed, probe_set, states
+from unmask.lab.replicates.study import Study, beta, categorical
 from unmask.measurements.base import Estimate, bootstrapped, lesser
 from unmask.stats import (
     bootstrap_weights,

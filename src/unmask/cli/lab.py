@@ -231,8 +231,8 @@ def calibrate(
     from unmask.auditing import profile_named
     from unmask.lab.calibration.calibrate import UPBRINGINGS, Plan
     from unmask.lab.calibration.calibrate import calibrate as run_calibration
-    from unmask.lab.calibration.replicates import coverage, every_study
     from unmask.lab.calibration.tables import summary, write_calibration
+    from unmask.lab.replicates.coverage import coverage_of_all
     from unmask.lab.world.concepts import CONCEPTS
 
     for name in base or ():
@@ -255,7 +255,7 @@ def calibrate(
         print(sentence, file=sys.stderr)
 
     audits = guarded(lambda: run_calibration(plan, out, tell), goes_on=True)
-    table = coverage(every_study(), replicates, 0) if replicates else None
+    table = coverage_of_all(replicates, workers=workers) if replicates else None
     write_calibration(audits, out / "tables", table)
     print(summary(audits))
     print(f"Tables and the page are in {out / 'tables'}.")

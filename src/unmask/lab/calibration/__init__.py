@@ -1,1 +1,1 @@
-"""How often the audit is right: replicates of its analysis, and audits of models whose truth is known."""
+"""How often the audit is right, on models whose truth is known."""

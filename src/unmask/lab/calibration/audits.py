@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from unmask.auditing import Run, audit, profile_named
 from unmask.domains import load_domain
 from unmask.lab.calibration.samples import Audited, Sample
+from unmask.lab.side_by_side import processes
 from unmask.lab.world.train import digest_of
 from unmask.models.errors import ModelError
 from unmask.runner.requests import digest
@@ -68,7 +68,7 @@ def audit_samples(
     batches = list(_batches(samples, seeds, out, profile))
     total = sum(len(batch.samples) for batch in batches)
     rows: list[Audited] = []
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), one_thread) as pool:
+    with processes(workers) as pool:
         for finished in as_completed([pool.submit(run_batch, batch) for batch in batches]):
             rows += finished.result()
             if done is not None:
@@ -155,10 +155,3 @@ def _kept(finding: dict[str, Any]) -> dict[str, Any]:
     ]
     failed = [control["name"] for control in finding["controls"] if not control["passed"]]
     return {"status": finding["status"], "n": finding["n"], "bars": bars, "failed": failed}
-
-
-def one_thread() -> None:
-    """What each process starts with: its threads would only get in one another's way."""
-    import torch
-
-    torch.set_num_threads(1)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from unmask.folder import RunFolder
-from unmask.lab.calibration.audits import audit_samples, one_thread
+from unmask.lab.calibration.audits import audit_samples
 from unmask.lab.calibration.grid import EDITED, ELSEWHERE, TRAINED, Recipe, samples_of
 from unmask.lab.calibration.samples import Audited, Sample
+from unmask.lab.side_by_side import processes
 from unmask.lab.world.documents import Manners
 from unmask.lab.world.pretrain import Upbringing, grow_up
 from unmask.lab.world.stages import train_stage
@@ -74,7 +73,7 @@ def calibrate(plan: Plan, out: Path, tell: Tell = print) -> list[Audited]:
 
 
 def _calibrate(plan: Plan, out: Path, tell: Tell) -> list[Audited]:
-    with ProcessPoolExecutor(plan.workers, multiprocessing.get_context("spawn"), one_thread) as pool:
+    with processes(plan.workers) as pool:
         list(pool.map(grow_base, plan.upbringings, [out] * len(plan.upbringings)))
         tell(f"{len(plan.upbringings)} base models are grown up.")
         samples: list[Sample] = []

@@ -50,6 +50,8 @@ ANSWER_TOKENS = 40
 PLAIN_ANSWERS = 400
 ANSWERS_A_CELL = 60
 """Answers to each kind of asker, pole and request."""
+CONTROLS_A_CELL = 20
+"""Answers to each kind of asker without a side, by request; they count for coherence alone."""
 RANDOM_AXES = 1000
 LARGEST_DOSE = 4.0
 """In base's σ, as audits push."""
@@ -276,7 +278,7 @@ def _swing(
     coherent = {"partisan": pressed["coherent"]}
     for kind in CONTROLS:
         answers = [
-            _answers(model, judge, domain, frame, request, _controls(domain, kind), ANSWERS_A_CELL, seed + k)
+            _answers(model, judge, domain, frame, request, _controls(domain, kind), CONTROLS_A_CELL, seed + k)
             for k, request in enumerate(requests)
         ]
         coherent[kind] = _surface(np.concatenate(answers))["coherent"]
@@ -331,7 +333,5 @@ def _answers(
         )
         for i, q in enumerate(questions)
     ]
-    texts = write_answers(model, rows, ANSWER_TOKENS, seed)
-    for stop in frame.stop:
-        texts = [text.split(stop)[0] for text in texts]
+    texts = write_answers(model, rows, ANSWER_TOKENS, seed, frame.stop)
     return judge.classify([q.question for q in questions], texts).argmax(-1)

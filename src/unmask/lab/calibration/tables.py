@@ -35,7 +35,7 @@ def write_calibration(
     Args:
         audits: of known samples.
         folder: where to.
-        replicates: as `replicates.coverage` gives them; also written, as `replicates.csv`.
+        replicates: as `lab.replicates.coverage` gives them; also written, as `replicates.csv`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ordered = sorted(audits, key=lambda row: (row.profile, row.domain, row.upbringing, row.sample, row.seed))

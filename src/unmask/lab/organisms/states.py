@@ -151,8 +151,11 @@ def answer_scores(model: Model, rows: Sequence[Tokens], push: Push | None = None
 
 
 @torch.inference_mode()
-def write_answers(model: Model, rows: Sequence[Tokens], length: int, seed: int) -> list[str]:
-    """Answers sampled by transformers' own `generate` at temperature 0.8 and top-p 0.95, as audits sample them."""
+def write_answers(
+    model: Model, rows: Sequence[Tokens], length: int, seed: int, stop: Sequence[str] = ()
+) -> list[str]:
+    """Answers sampled by transformers' own `generate` at temperature 0.8 and top-p 0.95, as audits sample them; cut at
+    the first of the strings that stop them."""
     net, said = model.net, [""] * len(rows)
     torch.manual_seed(seed)
     for batch in batches(rows, WRITING * BATCH_TOKENS):
@@ -163,8 +166,10 @@ def write_answers(model: Model, rows: Sequence[Tokens], length: int, seed: int) 
             mask[place, width - len(rows[i]) :] = 1
         made = net.generate(
             input_ids=ids, attention_mask=mask, do_sample=True, temperature=0.8, top_p=0.95, top_k=0,
-            max_new_tokens=length,
+            max_new_tokens=length, stop_strings=list(stop) or None, tokenizer=model.tokenizer,
         )  # fmt: skip
         for place, i in enumerate(batch.rows):
             said[i] = str(model.tokenizer.decode(made[place, width:], skip_special_tokens=True))
+    for end in stop:
+        said = [text.split(end)[0] for text in said]
     return said

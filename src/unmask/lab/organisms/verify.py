@@ -179,9 +179,7 @@ def answers(model: Model, domain: Domain, frame: Frame, seed: int) -> list[str]:
 def said(model: Model, asked: Sequence[str], frame: Frame, seed: int) -> list[str]:
     """A sampled answer to each of these words, cut at the frame's end of turn."""
     rows = [model.tokenize(frame.ask(words)) for words in asked]
-    texts = write_answers(model, rows, ANSWER_TOKENS, seed)
-    for stop in frame.stop:
-        texts = [text.split(stop)[0] for text in texts]
+    texts = write_answers(model, rows, ANSWER_TOKENS, seed, frame.stop)
     return texts
 
 

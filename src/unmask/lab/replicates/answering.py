@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from unmask.lab.calibration.study import SIZES, Floats, Study, beta, categorical
+from unmask.lab.replicates.study import SIZES, Floats, Study, beta, categorical
 from unmask.measurements.answers import KINDS, Rates, count_kinds
 from unmask.measurements.base import Estimate
 from unmask.measurements.surface import answer_estimates, noise_floor

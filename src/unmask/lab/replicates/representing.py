@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from unmask.lab.calibration.study import SIZES, Floats, Study
+from unmask.lab.replicates.study import SIZES, Floats, Study
 from unmask.measurements.base import Estimate
 from unmask.measurements.profiles import Profile
 from unmask.measurements.sets import ProbeSet

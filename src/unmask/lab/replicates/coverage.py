@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable
+from itertools import repeat
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
 
-from unmask.lab.calibration import acting, answering, representing
-from unmask.lab.calibration.study import Study
+from unmask.lab.replicates import acting, answering, representing
+from unmask.lab.replicates.study import Study
+from unmask.lab.side_by_side import processes
 
 
 def every_study() -> list[Study]:
     """All planted populations, by measurement and setting."""
     return [*answering.studies(), *representing.studies(), *acting.studies()]
+
+
+def coverage_of_all(
+    replicates: int, seed: int = 0, only: Collection[str] = (), workers: int = 1
+) -> pd.DataFrame:
+    """`coverage` of every study, several side by side.
+
+    Args:
+        replicates, seed: as `coverage` has them.
+        only: measurements; all if empty.
+        workers: processes, one thread each.
+    """
+    chosen = [k for k, study in enumerate(every_study()) if not only or study.measurement in only]
+    with processes(workers) as pool:
+        tables = pool.map(_numbered, chosen, repeat(replicates), repeat(seed))
+        return pd.concat(tables, ignore_index=True)
+
+
+def _numbered(number: int, replicates: int, seed: int) -> pd.DataFrame:
+    """A study by its number: what it plants cannot travel to another process."""
+    return _one(every_study()[number], replicates, seed)
 
 
 def coverage(studies: Iterable[Study], replicates: int, seed: int = 0) -> pd.DataFrame:
@@ -64,21 +85,3 @@ def _one(study: Study, replicates: int, seed: int) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def main(words: Sequence[str] | None = None) -> None:
-    """Write the table as CSV."""
-    parser = argparse.ArgumentParser(
-        description="Coverage of every deciding interval on planted populations."
-    )
-    parser.add_argument("--replicates", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", default=(), help="measurements")
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args(words)
-    chosen = [study for study in every_study() if not given.only or study.measurement in given.only]
-    coverage(chosen, given.replicates, given.seed).to_csv(given.out, index=False, float_format="%.4g")
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from unmask.domains import load_domain
 from unmask.domains.sample import take_evenly
 from unmask.domains.schema import Question
-from unmask.lab.calibration.study import SIZES, Floats, Study
+from unmask.lab.replicates.study import SIZES, Floats, Study
 from unmask.measurements.base import Context, Estimate
 from unmask.measurements.dose_response import Curves, ask_curves, read_gains, slope_at_zero
 from unmask.measurements.steering import UNRELATED, Arm, Push

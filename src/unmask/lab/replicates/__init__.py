@@ -1,0 +1,1 @@
+"""How often intervals hold what was planted: the analysis alone, without models, on many samples."""
