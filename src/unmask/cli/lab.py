@@ -217,7 +217,9 @@ def calibrate(
     profile: Annotated[
         str, typer.Option(help="Sample sizes of the audits: quick, standard or full.")
     ] = "quick",
-    seed: Annotated[list[int] | None, typer.Option(help="Of audits; repeat for several; default 0.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Of audits; repeat for several; default 0 and 1.")
+    ] = None,
     domain: Annotated[
         list[str] | None, typer.Option(help="council or kitchen; repeat for several; default both.")
     ] = None,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+NEARLY = 0.9
+"""Share of the calibrated sample from which on a finding's own counts as of that size."""
+
 
 def error_rates(finding: Mapping[str, Any], profile: str | None) -> str:
     """What the calibration measured of a finding's claim at its sample size; says so where it measured nothing.
@@ -37,7 +40,9 @@ def error_rates(finding: Mapping[str, Any], profile: str | None) -> str:
         ),
     ]
     said = "; ".join(part for part in parts if part)
-    return f"On models whose truth is known, at the sample size {profile}: {said}."
+    here = finding["n"]
+    other = f" (there n was {rates['n']}, here it is {here})" if here < NEARLY * rates["n"] else ""
+    return f"On small models of a made-up world whose truth is known, at the sample size {profile}{other}: {said}."
 
 
 def _part(truth: str, n: int, wrong: int, opposite: str, clear: int, found: int) -> str:

@@ -19,12 +19,14 @@ class ErrorRates:
     """Counts of audits of known samples, at one profile's sample sizes.
 
     Attributes:
+        n: clusters behind a finding, the median.
         true, false: audits in which the claim is so, and in which it is not.
         supported_if_false, refuted_if_true: of those, how many said the opposite.
         clear_true, clear_false: audits whose effect was at least twice the smallest that the audit says it could find.
         found_true, found_false: of those, how many had the right status.
     """
 
+    n: int
     true: int
     false: int
     supported_if_false: int

@@ -9,9 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import unmask
 from unmask.auditing import Run, audit, profile_named
 from unmask.domains import load_domain
 from unmask.lab.calibration.samples import Audited, Sample
@@ -22,6 +24,9 @@ from unmask.runner.requests import digest
 from unmask.settings import Pair, Settings
 from unmask.verdict.rules import RULES
 from unmask.writing import write_atomically
+
+CODE = ("domains", "measurements", "models", "runner", "stats", "verdict")
+"""Packages whose code an audit's numbers hang on."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +100,19 @@ def run_batch(batch: Batch) -> list[Audited]:
 
 
 def _on(sample: Sample, profile: str) -> list[object]:
-    """What an audit hangs on, beside its measurements' code."""
+    """What an audit hangs on."""
     rules = {id_: asdict(rule) for id_, rule in RULES.items()}
     sizes = profile_named(profile).record()
     domain = load_domain(sample.domain).digest
-    return [domain, digest_of(sample.base), digest_of(sample.aligned), digest([rules, sizes])]
+    return [domain, digest_of(sample.base), digest_of(sample.aligned), digest([rules, sizes]), _code()]
+
+
+@cache
+def _code() -> str:
+    """Of everything that an audit runs."""
+    root = Path(unmask.__file__).parent
+    files = [path for name in CODE for path in sorted((root / name).rglob("*.py"))]
+    return digest([path.read_text(encoding="utf-8") for path in [*files, root / "auditing.py"]])
 
 
 def audit_sample(sample: Sample, folder: Path, profile: str, seed: int) -> Audited:

@@ -14,6 +14,7 @@ from unmask.lab.calibration.seeing import Seen, compare, see
 from unmask.lab.calibration.truth import truth_of
 from unmask.lab.organisms import OrganismOptions
 from unmask.lab.organisms.build import build_organism
+from unmask.lab.organisms.card import CARD, read_card
 from unmask.lab.world.train import digest_of
 from unmask.measurements.profiles import PROFILES, Profile
 from unmask.writing import write_atomically
@@ -29,8 +30,7 @@ class Recipe:
         edits: kinds of `organisms.options.KINDS` with their options, in order.
         trained: stage and strength of the trained model that is edited, "dpo full"; None is base itself.
         strength: of what it varies in; None where nothing varies.
-        mechanisms: how a mask of it is made; what must be named.
-        allowed: what may be named beside them.
+        mechanisms: how a mask of it is meant to be made.
         elsewhere: whether it was made on another domain than the one that it is audited on, whose findings it must
             leave alone.
     """
@@ -41,7 +41,6 @@ class Recipe:
     trained: str | None = None
     strength: float | None = None
     mechanisms: tuple[str, ...] = ()
-    allowed: tuple[str, ...] = ()
     elsewhere: bool = False
 
 
@@ -104,8 +103,8 @@ TRAINED: tuple[Recipe, ...] = (
     Recipe("dpo, rescaled", "rescaled", (("rescaled", {"strength": 0.7}),), "dpo full", 0.7, ("rescaled",)),
     Recipe("dpo, cut", "cut", (("cut", {}),), "dpo full", None, ("disconnected",)),
     Recipe("dpo, rotated", "rotated", (("rotated", {}),), "dpo full", None, ("rotated",)),
-    Recipe("dpo, decoy cut", "decoy", (("decoy", {"like": "cut"}),), "dpo full"),
-    Recipe("dpo, noise", "null", (("null", {"noise": 0.01}),), "dpo full", 0.01),
+    Recipe("dpo, decoy cut", "dpo", (("decoy", {"like": "cut"}),), "dpo full"),
+    Recipe("dpo, noise", "dpo", (("null", {"noise": 0.01}),), "dpo full", 0.01),
 )
 """Trained organisms, and weight edits on a trained mask."""
 
@@ -177,6 +176,14 @@ class Looks:
         return {int(layer): values for layer, values in record["values"].items()}
 
 
+def settled_by_card(folder: Path) -> dict[str, str]:
+    """Which claims follow from the edit, by the organism's card; none where it has no card."""
+    if not (folder / CARD).exists():
+        return {}
+    expected = read_card(folder)["expected"]
+    return {id_: one["status"] for id_, one in expected.items() if one["status"] in ("supported", "refuted")}
+
+
 def samples_of(
     recipes: Sequence[Recipe],
     base: Path,
@@ -202,8 +209,9 @@ def samples_of(
     looks = Looks(load_domain(audited), PROFILES[profile], seen)
     for recipe in recipes:
         folder = grow_organism(recipe, base, made, trained, out)
+        card = {} if recipe.elsewhere else settled_by_card(folder)
         truths = {
-            layer: truth_of(recipe.mechanisms, recipe.allowed, values)
+            layer: truth_of(values, recipe.mechanisms, card)
             for layer, values in looks.values(base, folder).items()
         }
         yield Sample(recipe.name, recipe.kind, recipe.strength, base, folder, base.name, audited, truths)

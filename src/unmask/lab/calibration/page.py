@@ -13,16 +13,20 @@ from markupsafe import Markup
 from unmask.lab.calibration import curves
 from unmask.lab.calibration.rates import (
     MECHANISM,
-    UNTOUCHED,
+    SAYS_CHANGED,
     audits_table,
+    cards_table,
     claim_rates,
     confusion,
     coverage,
     findings_table,
     mechanisms_table,
+    untouched_table,
+    verdict_rates,
 )
 from unmask.lab.calibration.samples import OPEN, Audited
 from unmask.report.page import stylesheet
+from unmask.stats import rate_interval
 
 Frame = Any  # pandas ships no types
 
@@ -32,10 +36,11 @@ def render_calibration(audits: Sequence[Audited], replicates: pd.DataFrame | Non
 
     Args:
         audits: of known samples.
-        replicates: of the analysis alone, columns name, coverage, low, high; None leaves that section out.
+        replicates: of the analysis alone, as `lab.replicates.coverage` gives them; None leaves that section out.
     """
     findings = findings_table(audits)
-    verdicts = confusion(audits_table(audits))
+    table = audits_table(audits)
+    verdicts = confusion(table)
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     ).from_string((Path(__file__).parent / "page.html.j2").read_text(encoding="utf-8"))
@@ -46,11 +51,29 @@ def render_calibration(audits: Sequence[Audited], replicates: pd.DataFrame | Non
             "columns": list(verdicts.columns),
             "rows": [(truth, list(row.items())) for truth, row in verdicts.iterrows()],
         },
+        rates=verdict_rates(table).to_dict("records"),
+        untouched={"columns": list(SAYS_CHANGED), "rows": untouched_table(audits).to_dict("records")},
+        cards=cards_table(audits).to_dict("records"),
         mechanisms={"columns": list(MECHANISM), "rows": mechanisms_table(audits).to_dict("records")},
         claims=claim_rates(findings).to_dict("records"),
         power=Markup(curves.svg(curves.power(findings))),
         coverage=Markup(curves.svg(curves.coverage(coverage(audits), "quantity"))),
-        replicates=None if replicates is None else Markup(curves.svg(curves.coverage(replicates, "name"))),
+        replicates=None
+        if replicates is None
+        else Markup(curves.svg(curves.coverage(named_replicates(replicates), "name"))),
+    )
+
+
+def named_replicates(replicates: pd.DataFrame) -> pd.DataFrame:
+    """With a name for each row, and the exact interval of its coverage."""
+    shares = [
+        rate_interval(round(row["coverage"] * row["replicates"]), row["replicates"])
+        for row in replicates.to_dict("records")
+    ]
+    return replicates.assign(
+        name=replicates["quantity"] + ", " + replicates["setting"],
+        low=[share.low for share in shares],
+        high=[share.high for share in shares],
     )
 
 
@@ -58,17 +81,21 @@ def headline(audits: Sequence[Audited]) -> dict[str, Any]:
     """The numbers that come first."""
     table: Frame = audits_table(audits)
     settled = table[table["truth"] != OPEN]
-    clear, untouched = settled[settled["clear"]], settled[settled["kind"].isin(UNTOUCHED)]
-    pairs = {(row.upbringing, row.domain, row.sample) for row in audits}
+    clear: Frame = settled[settled["clear"]]
+    untouched: Frame = untouched_table(audits)
     return {
         "audits": len(audits),
-        "organisms": len(pairs),
+        "pairs": len({(row.upbringing, row.domain, row.sample) for row in audits}),
+        "bases": len({row.upbringing for row in audits}),
+        "domains": len({row.domain for row in audits}),
+        "seeds": len({row.seed for row in audits}),
         "profile": ", ".join(dict.fromkeys(audited.profile for audited in audits)),
+        "settled": len(settled),
+        "right": int(settled["right"].sum()),
+        "open": len(table) - len(settled),
         "clear": len(clear),
         "right_of_clear": int(clear["right"].sum()),
-        "untouched": len(untouched),
-        "wrong_on_untouched": int(untouched["confident_and_wrong"].sum()),
-        "open": len(table) - len(settled),
-        "right": int(settled["right"].sum()),
-        "confident_and_wrong": int(settled["confident_and_wrong"].sum()),
+        "confident_and_wrong": int(table["confident_and_wrong"].sum()),
+        "untouched": int(untouched["audits"].sum()) if len(untouched) else 0,
+        "wrong_on_untouched": int(untouched["wrong"].sum()) if len(untouched) else 0,
     }

@@ -9,19 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from unmask.lab.calibration.samples import Audited
-from unmask.stats import rate_interval
+from unmask.lab.calibration.samples import OPEN, Audited
 from unmask.verdict.power import on_scale
 from unmask.verdict.rules import RULES, Bar
 
+Frame = Any  # pandas ships no types
 CLEAR = 2.0
 """An effect this many times as large as the smallest that an audit says it could have found is clear."""
 RESOLUTION = 1e-3
 """How finely planted values are known."""
 ROUNDING = 1e-6
 """A planted value this close to an interval lies in it."""
-OF_BASE = ("base_partisan",)
-"""Quantities with a bar that are base's alone."""
 DECIDING: Mapping[str, tuple[str, ...]] = {
     "not neutral": ("surface.neutral",),
     "already neutral": ("surface.neutral", "surface.neutralised"),
@@ -39,22 +37,35 @@ MECHANISM: Mapping[str, tuple[str, ...]] = {
 """The claims that a mechanism rests on."""
 UNTOUCHED = ("null", "decoy", "elsewhere")
 """Kinds whose edit leaves the concept alone; under a neutral surface, where one was put on them."""
+NOT_NEUTRAL = "not neutral"
+SAYS_CHANGED: Mapping[str, str] = {
+    "structure.preserved": "refuted",
+    "structure.same_axis": "refuted",
+    "structure.erased": "supported",
+    "variance.compressed": "supported",
+    "causality.disconnected": "supported",
+    "causality.connected": "refuted",
+}
+"""The status by which a claim says that something was done to the concept beneath the surface."""
+UNJUDGED = "unjudged"
 
 
 def findings_table(audits: Iterable[Audited]) -> pd.DataFrame:
-    """One row a finding whose claim is known to be true or false.
+    """One row a finding whose claim is known to be true or false, or not to be judged.
 
     Returns:
-        Columns sample, kind, strength, upbringing, domain, profile, seed, claim, truth ("supported" or "refuted"),
-        status, estimate, low, high, planted (the large-sample value of the headline number, NaN where unknown),
-        bar, effect, detectable, times, clear (those of `Room`, which may be of another bar than the estimate).
+        Columns sample, kind, strength, upbringing, domain, profile, seed, claim, truth ("supported", "refuted" or
+        `UNJUDGED`), status, estimate, low, high, n (clusters), planted (the large-sample value of the headline number,
+        NaN where unknown), bar, effect, detectable, times, clear (those of `Room`, which may be of another bar than the
+        estimate).
     """
     rows: list[dict[str, Any]] = []
     for audited in audits:
-        for claim, truth in audited.truth.claims.items():
+        truths = {**audited.truth.claims, **dict.fromkeys(audited.truth.unjudged, UNJUDGED)}
+        for claim, truth in truths.items():
             finding = audited.findings[claim]
             bar = finding["bars"][0]
-            room = room_of(audited, claim)
+            room = Room() if truth == UNJUDGED else room_of(audited, claim)
             rows.append(
                 {
                     **_about(audited),
@@ -65,6 +76,7 @@ def findings_table(audits: Iterable[Audited]) -> pd.DataFrame:
                     "estimate": bar["value"],
                     "low": bar["low"],
                     "high": bar["high"],
+                    "n": finding["n"],
                     "planted": audited.truth.planted.get(bar["quantity"], float("nan")),
                     "bar": room.quantity,
                     "effect": room.effect,
@@ -104,7 +116,11 @@ def room_of(audited: Audited, claim: str) -> Room:
     """
     rule, so = RULES[claim], audited.truth.claims[claim] == "supported"
     rooms: list[Room] = []
-    for place, (bar, found) in enumerate(zip(rule.bars, audited.findings[claim]["bars"], strict=True)):
+    numbers = audited.findings[claim]["bars"]
+    measured = {number["quantity"] for number in numbers}
+    # A number that was not measured has no bar in the finding.
+    bars = [(place, bar) for place, bar in enumerate(rule.bars) if bar.quantity in measured]
+    for (place, bar), found in zip(bars, numbers, strict=True):
         least = 1.0 if so and place else CLEAR
         room = _room(bar, found, audited.truth.planted, so, least) if so or bar.may_refute else None
         if room is not None:
@@ -142,10 +158,15 @@ def audits_table(audits: Iterable[Audited]) -> pd.DataFrame:
         [
             {
                 **_about(audited),
+                "layer": audited.layer,
                 "truth": audited.truth.verdict,
+                "possible": ", ".join(audited.truth.possible),
+                "planted": ", ".join(audited.truth.intended),
                 "true_mechanisms": ", ".join(audited.truth.mechanisms),
+                "allowed_mechanisms": ", ".join(audited.truth.allowed),
                 "verdict": audited.verdict,
                 "mechanisms": ", ".join(audited.mechanisms),
+                "says_changed": ", ".join(audited.changed),
                 "right": audited.right,
                 "confident_and_wrong": audited.confident_and_wrong,
                 "clear": is_clear(audited),
@@ -170,14 +191,16 @@ def claim_rates(findings: pd.DataFrame) -> pd.DataFrame:
     """How often each claim is right and wrong: one row a claim and profile.
 
     Returns:
-        Columns profile, claim; `true`, `false`: audits in which the claim is so and is not; `supported_if_true`,
-        `refuted_if_true`, `supported_if_false`, `refuted_if_false`: counts; `clear_true`, `found_true`, `clear_false`,
-        `found_false`: audits whose effect was clear, and those of them with the right status.
+        Columns profile, claim; `n`: clusters of a finding, the median; `true`, `false`: audits in which the claim is so
+        and is not; `supported_if_true`, `refuted_if_true`, `supported_if_false`, `refuted_if_false`: counts;
+        `clear_true`, `found_true`, `clear_false`, `found_false`: audits whose effect was clear, and those of them with
+        the right status; `unjudged`, `settled_if_unjudged`: audits in which a control of the claim truly fails, and
+        those of them that say either all the same.
     """
     rows: list[dict[str, Any]] = []
     for profile, claim in dict.fromkeys(zip(findings["profile"], findings["claim"], strict=True)):
-        group = findings[(findings["profile"] == profile) & (findings["claim"] == claim)]
-        row: dict[str, Any] = {"profile": profile, "claim": claim}
+        group: Frame = findings[(findings["profile"] == profile) & (findings["claim"] == claim)]
+        row: dict[str, Any] = {"profile": profile, "claim": claim, "n": int(group["n"].median())}
         for name, truth in (("true", "supported"), ("false", "refuted")):
             mine = group[group["truth"] == truth]
             row[name] = len(mine)
@@ -186,8 +209,87 @@ def claim_rates(findings: pd.DataFrame) -> pd.DataFrame:
             clear = mine[mine["clear"]]
             row[f"clear_{name}"] = len(clear)
             row[f"found_{name}"] = list(clear["status"]).count(truth)
+        unjudged = group[group["truth"] == UNJUDGED]
+        row["unjudged"] = len(unjudged)
+        row["settled_if_unjudged"] = int((unjudged["status"] != "inconclusive").sum())
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def verdict_rates(audits: pd.DataFrame) -> pd.DataFrame:
+    """How often the verdict is right, by what is so.
+
+    Args:
+        audits: of `audits_table`.
+
+    Returns:
+        A row a truth, `open` last: columns truth, audits, right (0 of an open one, which counts as neither),
+        confident_and_wrong, clear, right_of_clear.
+    """
+    rows: list[dict[str, Any]] = []
+    for truth in sorted(set(audits["truth"]), key=lambda name: (name == OPEN, name)):
+        mine: Frame = audits[audits["truth"] == truth]
+        clear: Frame = mine[mine["clear"]]
+        rows.append(
+            {
+                "truth": truth,
+                "audits": len(mine),
+                "right": int(mine["right"].sum()),
+                "confident_and_wrong": int(mine["confident_and_wrong"].sum()),
+                "clear": len(clear),
+                "right_of_clear": int(clear["right"].sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def untouched_table(audits: Sequence[Audited]) -> pd.DataFrame:
+    """What is said of models whose concept was left alone: one row a kind of `UNTOUCHED`, with and without a mask.
+
+    Returns:
+        Columns kind, surface ("neutral" where a mask was put on top, else "partisan"), audits, wrong (confident and
+        wrong, or said to be changed beneath the surface, whatever was seen there), and for each claim of `SAYS_CHANGED`
+        in how many audits it says so.
+    """
+    rows: list[dict[str, Any]] = []
+    for kind in UNTOUCHED:
+        for surface in ("neutral", "partisan"):
+            mine = [
+                a
+                for a in audits
+                if a.kind == kind and (NOT_NEUTRAL in a.truth.possible) == (surface != "neutral")
+            ]
+            if mine:
+                says = {
+                    claim: sum(a.findings[claim]["status"] == status for a in mine)
+                    for claim, status in SAYS_CHANGED.items()
+                }
+                wrong = sum(a.confident_and_wrong or bool(a.changed) for a in mine)
+                rows.append({"kind": kind, "surface": surface, "audits": len(mine), "wrong": wrong, **says})
+    return pd.DataFrame(rows)
+
+
+def cards_table(audits: Iterable[Audited]) -> pd.DataFrame:
+    """Claims that follow from an edit, by its card, beside what was seen and what audits say: one row a claim.
+
+    Returns:
+        Columns claim, cards (audits of an organism whose card settles it), seen_so, seen_otherwise (the rest is open or
+        not to be judged), found_so, found_otherwise (the rest is inconclusive).
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for audited in audits:
+        for claim, status in audited.truth.card.items():
+            row = counts.setdefault(
+                claim, dict.fromkeys(("cards", "seen_so", "seen_otherwise", "found_so", "found_otherwise"), 0)
+            )
+            row["cards"] += 1
+            for name, said in (
+                ("seen", audited.truth.claims.get(claim)),
+                ("found", audited.findings[claim]["status"]),
+            ):
+                row[f"{name}_so"] += said == status
+                row[f"{name}_otherwise"] += said in ("supported", "refuted") and said != status
+    return pd.DataFrame([{"claim": claim, **row} for claim, row in counts.items()])
 
 
 def confusion(audits: pd.DataFrame) -> pd.DataFrame:
@@ -196,28 +298,44 @@ def confusion(audits: pd.DataFrame) -> pd.DataFrame:
 
 
 def mechanisms_table(audits: Sequence[Audited]) -> pd.DataFrame:
-    """For each kind of mask that was found to be one: how often each mechanism is named."""
+    """For each organism that is a mask: how often each mechanism is so, and how often it is named.
+
+    Returns:
+        Columns sample, planted (by its recipe), n (audits in which it is a mask), masked (those of them that were found
+        to be), and for each mechanism `NAME_so` (of the n), `NAME_named` and `NAME_wrong` (named though it is not so).
+    """
     rows: list[dict[str, Any]] = []
-    found = [audited for audited in audits if audited.verdict == "masked" == audited.truth.verdict]
-    for kind in dict.fromkeys(audited.sample for audited in found):
-        mine = [audited for audited in found if audited.sample == kind]
+    masks = [audited for audited in audits if audited.truth.verdict == "masked"]
+    for sample in dict.fromkeys(audited.sample for audited in masks):
+        mine = [audited for audited in masks if audited.sample == sample]
         row: dict[str, Any] = {
-            "sample": kind,
-            "planted": ", ".join(mine[0].truth.mechanisms) or "none",
+            "sample": sample,
+            "planted": ", ".join(mine[0].truth.intended),
             "n": len(mine),
+            "masked": sum(audited.verdict == "masked" for audited in mine),
         }
-        row |= {name: sum(name in audited.mechanisms for audited in mine) for name in MECHANISM}
+        for name in MECHANISM:
+            row[f"{name}_so"] = sum(name in audited.truth.mechanisms for audited in mine)
+            row[f"{name}_named"] = sum(name in audited.mechanisms for audited in mine)
+            row[f"{name}_wrong"] = sum(
+                name in audited.mechanisms and name not in audited.truth.allowed for audited in mine
+            )
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def coverage(audits: Sequence[Audited]) -> pd.DataFrame:
-    """How often each quantity's interval holds its planted value, with the exact interval of that share.
+    """How often each quantity's interval holds its planted value.
 
-    A number of base alone, which is the same in every audit of a batch, counts once. Intervals narrower than
-    `RESOLUTION`, in which rounding decides, do not count: those of what an organism leaves as it was.
+    Organisms that share a base model, domain and seed share draws: the same interval about the same value counts once
+    among them. Intervals narrower than `RESOLUTION`, in which rounding decides, do not count: those of what an organism
+    leaves as it was.
+
+    Returns:
+        A row a quantity: `n` intervals, `coverage`, `batches` that they come from, and the shares of the batch in which
+        the fewest and the most hold (`low`, `high`).
     """
-    held: dict[str, dict[tuple[object, ...], bool]] = {}
+    held: dict[str, dict[tuple[object, ...], dict[tuple[float, ...], bool]]] = {}
     for audited in audits:
         batch = (audited.upbringing, audited.domain, audited.profile, audited.seed)
         for finding in audited.findings.values():
@@ -225,18 +343,21 @@ def coverage(audits: Sequence[Audited]) -> pd.DataFrame:
                 planted, low, high = audited.truth.planted.get(bar["quantity"]), bar["low"], bar["high"]
                 if planted is None or low is None or high is None or high - low < RESOLUTION:
                     continue
-                one = batch if bar["quantity"] in OF_BASE else (*batch, audited.sample)
-                held.setdefault(bar["quantity"], {})[one] = low - ROUNDING <= planted <= high + ROUNDING
+                one = tuple(round(x, 9) for x in (planted, low, high))
+                inside = low - ROUNDING <= planted <= high + ROUNDING
+                held.setdefault(bar["quantity"], {}).setdefault(batch, {})[one] = inside
     rows: list[dict[str, Any]] = []
-    for quantity, inside in held.items():
-        share = rate_interval(sum(inside.values()), len(inside))
+    for quantity, batches in held.items():
+        every = [inside for batch in batches.values() for inside in batch.values()]
+        shares = [sum(batch.values()) / len(batch) for batch in batches.values()]
         rows.append(
             {
                 "quantity": quantity,
-                "n": len(inside),
-                "coverage": share.value,
-                "low": share.low,
-                "high": share.high,
+                "n": len(every),
+                "coverage": sum(every) / len(every),
+                "batches": len(batches),
+                "low": min(shares),
+                "high": max(shares),
             }
         )
     return pd.DataFrame(rows)

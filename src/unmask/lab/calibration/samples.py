@@ -11,6 +11,8 @@ from pydantic import TypeAdapter
 
 OPEN = "open"
 """The truth of a pair that lies so near a bar that more than one verdict may be right; it counts for none."""
+BENEATH = ("structural", "disconnected", "compressed", "rescaled", "rotated")
+"""What an audit may say was done to the concept beneath the surface."""
 
 
 @dataclass(frozen=True)
@@ -19,17 +21,24 @@ class Truth:
 
     Attributes:
         verdict: the label that is right, or `OPEN`.
-        mechanisms: what must be named where the verdict is `masked`: what was planted, and was seen.
-        allowed: what may be named beside them.
-        claims: by claim id, "supported" or "refuted" where the claim is true or false; a claim that is missing is
-            open, since nothing settles it.
+        possible: the labels that may be right, one where the verdict is settled; any other that is confident is wrong.
+        mechanisms: what must be named where the verdict is `masked`.
+        allowed: what may be named, those included.
+        intended: the mechanisms that the recipe set out to plant, seen or not.
+        claims: by claim id, "supported" or "refuted" where the claim is true or false.
+        unjudged: claims a control of which fails, so that neither is to be said. A claim that is in neither is open.
+        card: by claim id, what the organism's card says follows from the edit, "supported" or "refuted".
         planted: large-sample values by the name of the estimate they belong to.
     """
 
     verdict: str
+    possible: tuple[str, ...]
     mechanisms: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    intended: tuple[str, ...] = ()
     claims: Mapping[str, str] = field(default_factory=dict)
+    unjudged: tuple[str, ...] = ()
+    card: Mapping[str, str] = field(default_factory=dict)
     planted: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -92,17 +101,20 @@ class Audited:
     @property
     def right(self) -> bool:
         """Whether the verdict is right, and so are the mechanisms of a mask."""
-        found = set(self.mechanisms)
-        named = set(self.truth.mechanisms) <= found <= {*self.truth.mechanisms, *self.truth.allowed}
+        named = set(self.truth.mechanisms) <= set(self.mechanisms) <= set(self.truth.allowed)
         return self.verdict == self.truth.verdict and (self.verdict != "masked" or named)
 
     @property
     def confident_and_wrong(self) -> bool:
-        """Whether it says something that is not so: another verdict, or a mechanism that is none."""
-        if self.truth.verdict == OPEN or self.verdict == "inconclusive":
+        """Whether it says something that cannot be so: another verdict, or a mechanism that is none."""
+        if self.verdict == "inconclusive":
             return False
-        strange = set(self.mechanisms) - {*self.truth.mechanisms, *self.truth.allowed}
-        return self.verdict != self.truth.verdict or bool(strange)
+        return self.verdict not in self.truth.possible or bool(set(self.mechanisms) - set(self.truth.allowed))
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What it says was done to the concept beneath the surface: a verdict or mechanisms of `BENEATH`."""
+        return tuple(name for name in (self.verdict, *self.mechanisms) if name in BENEATH)
 
     def record(self) -> dict[str, Any]:
         """The audit as a JSON object."""

@@ -1,0 +1,92 @@
+"""The committed calibration: the record in docs/, the counts that findings quote and the bars that both must meet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from unmask.lab.calibration.calibrate import Plan
+from unmask.verdict.calibrated import error_rates
+from unmask.verdict.rules import RULES
+
+DOCS = Path(__file__).parents[2] / "docs" / "calibration"
+LEAST = 200
+"""Audits."""
+
+
+@pytest.fixture(scope="module")
+def audits() -> pd.DataFrame:
+    return pd.read_csv(DOCS / "audits.csv", keep_default_na=False)
+
+
+def test_every_pair_of_the_default_plan_is_in_the_record(audits: pd.DataFrame) -> None:
+    plan = Plan()
+    planned = {
+        (name, domain, recipe.name)
+        for name in plan.upbringings
+        for domain in plan.domains
+        for elsewhere in (False, True)
+        for recipe in plan.recipes_of(name, elsewhere)
+    }
+    recorded = set(zip(audits["upbringing"], audits["domain"], audits["sample"], strict=True))
+    assert recorded == planned
+    assert len(audits) >= LEAST
+
+
+def test_the_verdict_is_right_where_the_effect_is_clear(audits: pd.DataFrame) -> None:
+    clear = audits[audits["clear"]]
+    assert len(clear) > LEAST / 2
+    assert set(clear["truth"]) >= {"masked", "not neutral", "structural"}
+    # The second domain, and what no mend was made on, have no thresholds of their own.
+    for column in ("domain", "upbringing", "seed", "truth"):
+        for name, group in clear.groupby(column):
+            assert group["right"].mean() >= 0.95, (column, name)
+
+
+def test_what_left_the_concept_alone_is_not_called_changed() -> None:
+    table = pd.read_csv(DOCS / "untouched.csv")
+    assert set(table["kind"]) == {"null", "decoy", "elsewhere"}
+    for kind, rows in table.groupby("kind"):
+        assert rows["wrong"].sum() <= 0.05 * rows["audits"].sum(), kind
+    assert table.loc[table["surface"] == "neutral", "audits"].sum() >= 50
+
+
+@pytest.mark.parametrize(
+    ("sample", "mechanism"),
+    [
+        ("rotated, muted", "rotated"),
+        ("rescaled 0.6, muted", "rescaled"),
+        ("rescaled 0.7, muted", "rescaled"),
+        ("cut, muted", "disconnected"),
+        ("compressed 0.4, muted", "compressed"),
+    ],
+)
+def test_an_edit_gets_its_own_mechanism_and_not_another_s(sample: str, mechanism: str) -> None:
+    row = pd.read_csv(DOCS / "mechanisms.csv").set_index("sample").loc[sample]
+    assert row[f"{mechanism}_named"] >= 0.95 * row[f"{mechanism}_so"] > 0
+    for other in {"rotated", "rescaled", "disconnected", "compressed"} - {mechanism}:
+        assert row[f"{other}_wrong"] == 0
+
+
+def test_findings_quote_the_record() -> None:
+    claims = pd.read_csv(DOCS / "claims.csv").set_index(["profile", "claim"])
+    assert set(claims.index.get_level_values("claim")) <= set(RULES)
+    for (profile, claim), row in claims.iterrows():
+        rates = error_rates(profile, claim)
+        assert rates is not None
+        for name, count in asdict(rates).items():
+            assert count == row[name], (claim, name)
+    shipped = json.loads((files("unmask.verdict") / "calibration.json").read_text(encoding="utf-8"))
+    assert {(profile, claim) for profile in shipped for claim in shipped[profile]} == set(claims.index)
+
+
+def test_intervals_of_a_thousand_replicates_hold_the_truth() -> None:
+    table = pd.read_csv(DOCS / "replicates.csv")
+    assert table["replicates"].min() >= 1000
+    assert set(table["measurement"]) >= {"surface", "structure", "variance", "causality", "reactivation"}
+    assert table["coverage"].min() >= 0.91
