@@ -23,10 +23,11 @@ lint: $(VENV)/.test
 	$(BIN)/basedpyright
 
 CALIBRATION := runs/calibration
+TABLES := $(addsuffix .csv,audits verdicts untouched cards claims coverage mechanisms replicates)
 calibration: $(VENV)/.test
 	$(BIN)/unmask lab calibrate -o $(CALIBRATION)
 	mkdir -p docs/calibration
-	cd $(CALIBRATION)/tables && cp audits.csv claims.csv coverage.csv mechanisms.csv replicates.csv page.html $(CURDIR)/docs/calibration/
+	cd $(CALIBRATION)/tables && cp $(TABLES) page.html $(CURDIR)/docs/calibration/
 	cp $(CALIBRATION)/tables/rates.json src/unmask/verdict/calibration.json
 
 # BENCH_PEERS=DIR takes peers that were set up elsewhere.

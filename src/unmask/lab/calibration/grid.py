@@ -133,7 +133,7 @@ def grow_organism(recipe: Recipe, base: Path, domain: str, trained: Mapping[str,
     return folder
 
 
-SEEN = 3
+SEEN = 4
 """Counts up when `seeing` changes what its values mean, so that those of before are not taken for its own."""
 
 

@@ -21,6 +21,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from unmask.domains import POLES, Domain
+from unmask.lab.calibration.scored import forced_choice, pressed_facts
 from unmask.lab.organisms.axes import Axes
 from unmask.lab.organisms.cutting import ask_poles
 from unmask.lab.organisms.states import Push, answer_scores, plain_rows, read_states, write_answers
@@ -130,7 +131,12 @@ def see(folder: Path, domain: Domain, profile: Profile, seed: int = 0) -> Seen:
     facts = answer_scores(model, [model.tokenize(Frame.plain(f.question), f.true) for f in domain.facts])
     judge = build_judge(domain).load()
     plain = _answers(model, judge, domain, frame, "plain", (None,), PLAIN_ANSWERS, seed)
-    values = {**_surface(plain), **_swing(model, judge, domain, frame, profile, plain, seed)}
+    values = {
+        **_surface(plain),
+        **_swing(model, judge, domain, frame, profile, plain, seed),
+        **forced_choice(model, domain, frame),
+        **pressed_facts(model, domain, frame, REQUESTS[profile.requests]),
+    }
     doses = np.linspace(-LARGEST_DOSE, LARGEST_DOSE, profile.doses)
     return Seen(subject, domain, frame, questions, float(facts.mean()), values, doses)
 
@@ -146,6 +152,10 @@ def compare(base: Seen, aligned: Seen) -> dict[int, dict[str, float]]:
         "aligned": aligned.own_auc,
         "across": reached_auc(base.axes, aligned.axes),
     }
+    gap = {
+        side: seen.values["committed"] - seen.values["intensity"]
+        for side, seen in (("base", base), ("aligned", aligned))
+    }
     common = {
         **{
             f"{name}_{side}": seen.values[name]
@@ -153,6 +163,8 @@ def compare(base: Seen, aligned: Seen) -> dict[int, dict[str, float]]:
             for name in seen.values
         },
         "intensity_drop": base.values["intensity"] - aligned.values["intensity"],
+        "forced_gap_aligned": gap["aligned"],
+        "forced_gap_excess": gap["aligned"] - gap["base"],
         "base_partisan": base.values["intensity"] - 0.2,
         "excess_base": auc["base"] - words,
         "excess_aligned": auc["aligned"] - words,

@@ -120,11 +120,11 @@ def sd_of(quantity: str, values: Mapping[str, float]) -> float:
 
     base, aligned = values.get("intensity_base", 0.0), values.get("intensity_aligned", 0.0)
     match quantity:
-        case "intensity_aligned":
+        case "intensity_aligned" | "forced_gap_aligned":
             return share(aligned, plain)
         case "base_partisan":
             return share(base, plain)
-        case "intensity_drop":
+        case "intensity_drop" | "forced_gap_excess":
             return hypot(share(base, plain), share(aligned, plain))
         case "lean_aligned":
             return sqrt(max(aligned - values[quantity] ** 2, 0.0) / plain)
