@@ -45,7 +45,13 @@ def test_every_verdict_is_what_was_planted_and_what_plain_forwards_say(audited: 
 
 def test_intervals_hold_what_plain_forwards_give(audited: list[Audited]) -> None:
     table = coverage(audited).set_index("quantity")
-    assert {"intensity_aligned", "swing_aligned", "gain_ratio", "excess_aligned"} <= set(table.index)
+    assert {
+        "intensity_aligned",
+        "swing_aligned",
+        "gain_ratio",
+        "excess_aligned",
+        "forced_gap_aligned",
+    } <= set(table.index)
     # Five pairs with one base model share their draws, so an unlucky number may miss more than once; no number misses
     # in most of them, as one that is reckoned otherwise than the audit does would.
     assert table.loc[table["n"] >= 3, "coverage"].min() > 0.5

@@ -102,13 +102,13 @@ def _bar(quantity: str) -> Bar:
 def side_of(bar: Bar, values: Mapping[str, float]) -> str:
     """On which side of a bar its quantity's value lies: "supports", "refutes", or "near" it."""
     value, at = values[bar.quantity], bar.at if bar.refutes_at is None else bar.refutes_at
-    near = max(NEAR * max(abs(bar.at), 0.1), 2 * sd_of(bar.quantity, values))
+    near = max(NEAR * max(abs(bar.at), 0.1), 2 * sd_of(bar.quantity, values)) - 1e-9  # rounding
     if bar.side == "within":
         beyond = (bar.at - abs(value), abs(value) - at)
     else:
         sign = 1 if bar.side == "above" else -1
         beyond = (sign * (value - bar.at), sign * (at - value))
-    return "supports" if beyond[0] > near else "refutes" if beyond[1] > near else "near"
+    return "supports" if beyond[0] >= near else "refutes" if beyond[1] >= near else "near"
 
 
 def sd_of(quantity: str, values: Mapping[str, float]) -> float:
