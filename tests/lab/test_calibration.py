@@ -17,10 +17,10 @@ from unmask.lab.calibration.rates import (
     coverage,
     findings_table,
     mechanisms_table,
-    room_of,
     untouched_table,
     verdict_rates,
 )
+from unmask.lab.calibration.room import room_of
 from unmask.lab.calibration.samples import OPEN, Audited, Truth
 from unmask.lab.calibration.truth import truth_of
 from unmask.verdict.rules import RULES, Bar

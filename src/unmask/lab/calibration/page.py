@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from unmask.lab.calibration import curves
 from unmask.lab.calibration.rates import (
-    MECHANISM,
     SAYS_CHANGED,
     audits_table,
     cards_table,
@@ -24,6 +23,7 @@ from unmask.lab.calibration.rates import (
     untouched_table,
     verdict_rates,
 )
+from unmask.lab.calibration.room import MECHANISM
 from unmask.lab.calibration.samples import OPEN, Audited
 from unmask.report.page import stylesheet
 from unmask.stats import rate_interval
