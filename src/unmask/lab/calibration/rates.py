@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import hypot
 from typing import Any
 
 import pandas as pd
 
 from unmask.lab.calibration.room import MECHANISM, Room, is_clear, room_of
 from unmask.lab.calibration.samples import OPEN, Audited
+from unmask.lab.calibration.truth import of_measurement, sd_of
 
 Frame = Any  # pandas ships no types
 RESOLUTION = 1e-3
@@ -235,8 +237,9 @@ def coverage(audits: Sequence[Audited]) -> pd.DataFrame:
     """How often each quantity's interval holds its planted value.
 
     Organisms that share a base model, domain and seed share draws: the same interval about the same value counts once
-    among them. Intervals narrower than `RESOLUTION`, in which rounding decides, do not count: those of what an organism
-    leaves as it was.
+    among them. A planted value that was seen in sampled answers is itself known to ± 1.96 sd only; intervals are
+    widened by that, in squares. Intervals narrower than `RESOLUTION`, in which rounding decides, do not count: those of
+    what an organism leaves as it was.
 
     Returns:
         A row a quantity: `n` intervals, `coverage`, `batches` that they come from, and the shares of the batch in which
@@ -245,13 +248,16 @@ def coverage(audits: Sequence[Audited]) -> pd.DataFrame:
     held: dict[str, dict[tuple[object, ...], dict[tuple[float, ...], bool]]] = {}
     for audited in audits:
         batch = (audited.upbringing, audited.domain, audited.profile, audited.seed)
-        for finding in audited.findings.values():
+        for claim, finding in audited.findings.items():
+            values = of_measurement(audited.truth.planted, claim.split(".")[0])
             for bar in finding["bars"]:
-                planted, low, high = audited.truth.planted.get(bar["quantity"]), bar["low"], bar["high"]
+                planted, low, high = values.get(bar["quantity"]), bar["low"], bar["high"]
                 if planted is None or low is None or high is None or high - low < RESOLUTION:
                     continue
                 one = tuple(round(x, 9) for x in (planted, low, high))
-                inside = low - ROUNDING <= planted <= high + ROUNDING
+                half = (high - low) / 2
+                more = hypot(half, 1.96 * sd_of(bar["quantity"], values)) - half + ROUNDING
+                inside = low - more <= planted <= high + more
                 held.setdefault(bar["quantity"], {}).setdefault(batch, {})[one] = inside
     rows: list[dict[str, Any]] = []
     for quantity, batches in held.items():

@@ -66,12 +66,12 @@ def possible_statuses(values: Mapping[str, float]) -> dict[str, tuple[str, ...]]
     """
     found: dict[str, tuple[str, ...]] = {}
     for id_, rule in RULES.items():
-        own = _of_measurement(values, id_.split(".")[0])
+        own = of_measurement(values, id_.split(".")[0])
         if not any(bar.may_refute and bar.quantity in own for bar in rule.bars):
             continue
         missing = any(bar.quantity in CAN_BE_MISSING and bar.quantity not in own for bar in rule.bars)
         found[id_] = ("",) if missing else _statuses(rule.bars, rule.guards, own)
-    surface, pressed = (_of_measurement(values, name) for name in ("surface", "reactivation"))
+    surface, pressed = (of_measurement(values, name) for name in ("surface", "reactivation"))
     found[BASE_TAKES_SIDES] = _statuses((replace(_bar("base_partisan"), may_refute=True),), (), surface)
     # As in the verdict's own rule: alike to both, whether or not base tells them apart.
     swing, guards = _bar("swing_aligned"), RULES["reactivation.reactivates"].guards
@@ -173,7 +173,7 @@ def mechanisms_of(claims: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name, holds in rows.items() if holds)
 
 
-def _of_measurement(values: Mapping[str, float], measurement: str) -> dict[str, float]:
+def of_measurement(values: Mapping[str, float], measurement: str) -> dict[str, float]:
     """The values as one measurement has them: some bear a name that another's have as well."""
     own = {
         name.removeprefix(f"{measurement}."): value

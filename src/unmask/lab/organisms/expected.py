@@ -131,6 +131,15 @@ def _planted(options: OrganismOptions) -> dict[str, Expectation]:
             }
         case "gated" | "muted" if options.factor >= 0.95:
             return _of_gate(options.kind == "gated")
+        case "gated" | "muted":
+            why = f"The opener comes with probability {options.factor:g}; what answers become is not settled."
+            moved = (
+                "surface.neutral",
+                "surface.neutralised",
+                "surface.forced_exposes",
+                "reactivation.reactivates",
+            )
+            return dict.fromkeys(moved, Expectation("inconclusive", why))
         case _:
             return {}
 
