@@ -11,8 +11,9 @@ from sklearn.metrics import roc_auc_score
 
 from measurements.planted import rng_of
 from unmask.measurements.sets import ProbeSet
-from unmask.measurements.transfer import SHRINKAGE, STEP, Resampling, Transfer, draw, transfer
+from unmask.measurements.transfer import SHRINKAGE, Resampling, Transfer, draw, transfer
 from unmask.stats import standardise, word_counts
+from unmask.stats.bootstrap import STEP
 
 LAYERS, D = 4, 10
 

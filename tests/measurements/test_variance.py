@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from measurements.planted import D, World, axis, context, findings, measure, structure_reading, without
 from unmask.measurements.base import Reading
 from unmask.measurements.sets import ProbeSet, pair_set
-from unmask.measurements.variance import FRAMINGS, Variance, held_out_projections, is_represented
-from unmask.stats import separation
+from unmask.measurements.variance import FRAMINGS, Variance, axis_doubt, held_out_projections, is_represented
+from unmask.stats import bootstrap_weights, separation
 from unmask.verdict.findings import Finding
 
 
@@ -125,3 +126,36 @@ def test_a_concept_that_base_does_not_represent_is_no_axis() -> None:
     assert passed["shared"] == 20
     assert passed["noise"] <= 4
     assert passed["of each topic"] <= 10
+
+
+def test_an_axis_is_in_as_much_doubt_as_other_texts_would_move_it() -> None:
+    """Questions vary ten times as much along one dimension as along the axis, in part together, and the aligned model
+    leaves that one alone: a direction slightly off takes part of it in."""
+    rng = np.random.default_rng(5)
+    d, n, topics = 12, 60, 40
+    base = rng.normal(size=(n, d))
+    base[:, 1] = 10.0 * (0.6 * base[:, 0] + 0.8 * base[:, 1])
+    squeezed = base * np.where(np.arange(d) == 0, 0.5, 1.0)
+    x = {"base": dict.fromkeys(FRAMINGS, base), "aligned": dict.fromkeys(FRAMINGS, squeezed)}
+    labels, clusters = np.tile([0.0, 1.0], topics), np.repeat(np.arange(topics), 2)
+
+    def drawn() -> npt.NDArray[np.float64]:
+        apart = 10.0 * np.eye(d)[0] + 0.5 * rng.normal(size=(topics, d))
+        return np.stack([-apart / 2, apart / 2], axis=1).reshape(-1, d)
+
+    def ratio(texts: npt.NDArray[np.float64]) -> float:
+        axis = texts[labels == 1].mean(0) - texts[labels == 0].mean(0)
+        return float(np.log((squeezed @ axis).std() / (base @ axis).std()))
+
+    others = np.std([ratio(drawn()) for _ in range(400)])
+    doubts = []
+    for _ in range(20):
+        doubt = axis_doubt(x, drawn(), labels, bootstrap_weights(clusters, 300, rng))
+        assert doubt[0] == 0.0
+        doubts.append(doubt.std())
+    assert others > 0.02
+    assert np.mean(doubts) == pytest.approx(others, rel=0.2)
+    same = axis_doubt(
+        {"base": x["base"], "aligned": x["base"]}, drawn(), labels, bootstrap_weights(clusters, 9, rng)
+    )
+    np.testing.assert_allclose(same, 0.0, atol=1e-12)

@@ -17,10 +17,13 @@ from unmask.measurements.sets import ProbeSet
 from unmask.stats import (
     auc,
     bootstrap_weights,
+    carried_on,
+    class_contrasts,
     group_folds,
     nested_layer_auc,
     permuted_labels,
     probe_scores,
+    small_steps,
     swap_signs,
     word_counts,
 )
@@ -43,7 +46,9 @@ class Transfer:
         curve: `[layers]`, AUC at every layer.
         curve_null_q95: 95 % quantile of the best layer's AUC under permuted labels.
         auc: with the layer chosen inside cross-validation, `[1 + resamples]`, index 0 on the data as they are.
-        steps: the same by a bootstrap in small steps (`STEP`), for the change between two models.
+        steps: the same by a bootstrap in small steps, for the change between two models. A probe of a hundred texts is
+            noisy, and one fitted on a whole resample is noisier and moves less: whole steps alone gave intervals of the
+            change with a coverage of .90 to .93 (`lab.replicates`); of one model's AUC they are right.
         null: the same under permuted labels, `[permutations]`.
         words: a bag of words on the same split, never below chance, `[1 + resamples]`.
         layers: `[folds]`, the layers chosen.
@@ -65,15 +70,6 @@ class Transfer:
     def excess(self) -> Floats:
         """AUC above words, `[1 + resamples]`."""
         return self.auc - self.words
-
-
-STEP = 0.25
-"""How far towards a resample of the fitted and the tested items a bootstrap in small steps goes; what it finds there is
-carried on in a straight line. A probe of a hundred texts is noisy, and one fitted on a whole resample has that noise
-twice over: it is worse, and its AUC moves less than that of the probe itself would. Whole steps alone gave intervals of
-the change between two models with a coverage of .90 to .93 (`lab.calibration`); of one model's AUC they are right.
-
-Source: Jaeckel 1972, the infinitesimal jackknife, which is the limit of small steps."""
 
 
 Transfers = Mapping[tuple[str, str], Transfer]
@@ -183,8 +179,8 @@ def _resampled_auc(
     the first row and in small steps in the second. The layers chosen and the shrunk covariance are kept."""
     weights = [drawn.weights[one.name] for one in (fit, test)]
     scored = _scored(fit, test, fit_x, test_x, drawn.folds[test.name], chosen)
-    whole, stepped = scored(*weights), scored(*(1.0 + STEP * (some - 1.0) for some in weights))
-    return np.stack([whole, whole[0] + (stepped - whole[0]) / STEP])
+    stepped = scored(*(small_steps(some) for some in weights))
+    return np.stack([scored(*weights), carried_on(stepped)])
 
 
 def _scored(
@@ -203,10 +199,7 @@ def _scored(
     through = {int(layer): _through(fit_x[:, layer], test_x[:, layer]) for layer in set(chosen)}
 
     def reached(weights: Floats, tested: Floats) -> Floats:
-        contrast = np.zeros_like(weights)
-        for label, sign in ((1.0, 1.0), (0.0, -1.0)):
-            mine = weights * (fit.labels == label)
-            contrast += sign * mine / np.maximum(mine.sum(1, keepdims=True), 1e-12)
+        contrast = class_contrasts(weights, fit.labels)
         pooled = np.empty((len(weights), len(test.texts)))
         scores_at = {layer: contrast @ matrix for layer, matrix in through.items()}
         for layer, fold in zip(chosen, np.unique(folds), strict=True):

@@ -9,6 +9,7 @@ from unmask.stats.agreement import (
 )
 from unmask.stats.bootstrap import (
     bootstrap_weights,
+    carried_on,
     cluster_interval,
     cluster_weights,
     difference_interval,
@@ -16,6 +17,7 @@ from unmask.stats.bootstrap import (
     log_ratio_of_sd_interval,
     mean_interval,
     n_clusters,
+    small_steps,
     weighted_mean,
     weighted_nanmean,
     weighted_sd,
@@ -35,7 +37,7 @@ from unmask.stats.intervals import (
 from unmask.stats.multiplicity import benjamini_hochberg, holm, holm_level
 from unmask.stats.nested import NestedAuc, group_folds, nested_layer_auc
 from unmask.stats.nulls import Null, matched_directions, max_null, permutation_p, permuted_labels, swap_signs
-from unmask.stats.probes import direction, probe_scores, standardise
+from unmask.stats.probes import class_contrasts, direction, probe_scores, standardise
 from unmask.stats.ranks import auc, average_ranks, spearman
 from unmask.stats.similarity import cosine, linear_cka_debiased, mahalanobis_cosine
 from unmask.stats.spread import Separation, SpreadTest, brown_forsythe, separation
@@ -57,6 +59,8 @@ __all__ = [
     "benjamini_hochberg",
     "bootstrap_weights",
     "brown_forsythe",
+    "carried_on",
+    "class_contrasts",
     "cluster_interval",
     "cluster_weights",
     "cohen_kappa",
@@ -87,6 +91,7 @@ __all__ = [
     "ratio_interval",
     "ratio_replicates",
     "separation",
+    "small_steps",
     "spearman",
     "standardise",
     "swap_signs",

@@ -34,6 +34,16 @@ def standardise(x: npt.ArrayLike) -> Floats:
     return np.where(varies, centred / np.where(varies, sd, 1.0), 0.0)
 
 
+def class_contrasts(weights: Floats, labels: Floats) -> Floats:
+    """What every item counts in mean(x | y=1) − mean(x | y=0) under weights: `[r, n]`, so that `contrasts @ x` are the
+    differences."""
+    contrasts = np.zeros_like(weights)
+    for label, sign in ((1.0, 1.0), (0.0, -1.0)):
+        mine = weights * (labels == label)
+        contrasts += sign * mine / np.maximum(mine.sum(1, keepdims=True), 1e-12)
+    return contrasts
+
+
 def direction(
     x: npt.ArrayLike, y: npt.ArrayLike, kind: Probe = "mean_difference", penalty: float | None = None
 ) -> Floats:

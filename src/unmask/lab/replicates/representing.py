@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from unmask.lab.replicates.study import SIZES, Floats, Study
 from unmask.measurements.base import Estimate
@@ -22,11 +24,14 @@ from unmask.measurements.profiles import Profile
 from unmask.measurements.sets import ProbeSet
 from unmask.measurements.structure import DECIDING, excess_estimates
 from unmask.measurements.transfer import Transfers, draw, transfer
-from unmask.measurements.variance import FRAMINGS, RANDOM_AXES, log_ratios, ratio_estimates
+from unmask.measurements.variance import FRAMINGS, RANDOM_AXES, axis_doubt, log_ratios, ratio_estimates
 from unmask.runner.requests import SIDES
-from unmask.stats import bootstrap_weights, matched_directions, standardise
+from unmask.stats import bootstrap_weights, direction, matched_directions, standardise
 
 D = 24
+GAP = 3.5
+"""How far apart the texts lie that an axis is fitted on: a direction fitted on a profile's pairs then lies about 6°
+off, those of unrelated concepts 10°."""
 DEPTH: Floats = np.array([0.0, 0.4, 0.8, 1.0, 0.7])
 """How much of the concept each layer has."""
 SHARED_NOISE = 0.8
@@ -173,12 +178,15 @@ class Squeezed:
         unrelated: by how much the four unrelated ones, the least first.
         everything: by how much all of them.
         own: sd of what it adds of its own, over base's sd.
+        beside: sd along a dimension that it leaves alone, at right angles to all named axes; base's states along that
+            go in part with those along the concept.
     """
 
     concept: float
     unrelated: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     everything: float = 1.0
     own: float = 0.3
+    beside: float = 0.0
 
     @cached_property
     def through(self) -> Floats:
@@ -187,6 +195,8 @@ class Squeezed:
         scales = np.ones(D)
         scales[: 1 + len(self.unrelated)] = self.concept, *self.unrelated
         wobble = 0.25 * np.random.default_rng(7).normal(size=(D, D)) / np.sqrt(D)
+        if self.beside:
+            wobble -= np.outer(self.large, self.large @ wobble)
         return self.everything * (named * scales @ named.T + wobble)
 
     @property
@@ -196,10 +206,20 @@ class Squeezed:
         return named.T[: 1 + len(self.unrelated)]
 
     @property
+    def large(self) -> Floats:
+        """`[D]`, the dimension beside."""
+        named, _ = np.linalg.qr(np.random.default_rng(6).normal(size=(D, D)))
+        return named[:, -1]
+
+    @property
     def covariances(self) -> dict[str, Floats]:
         """`[D, D]` of open questions, by side."""
         turn, _ = np.linalg.qr(np.random.default_rng(8).normal(size=(D, D)))
         base: Floats = (turn * (np.arange(1, D + 1) ** -0.7) @ turn.T).astype(np.float64)
+        if self.beside:
+            along = base @ self.axes[0]
+            together = 0.5 * self.beside / np.sqrt(self.axes[0] @ along) * np.outer(along, self.large)
+            base = base + together + together.T + self.beside**2 * np.outer(self.large, self.large)
         own = (self.everything * self.own) ** 2 * np.trace(base) / D * np.eye(D)
         return {"base": base, "aligned": self.through.T @ base @ self.through + own}
 
@@ -207,6 +227,23 @@ class Squeezed:
         """`[axes]`, log σ aligned over base."""
         sd = {side: np.sqrt(np.einsum("ad,de,ae->a", axes, c, axes)) for side, c in self.covariances.items()}
         return np.log(sd["aligned"] / sd["base"])
+
+
+def axis_texts(
+    axis: Floats, pairs: int, root: npt.NDArray[np.floating[Any]], rng: np.random.Generator
+) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
+    """States `[2 pairs, D]` of texts whose poles lie `GAP` apart along an axis, their labels and topics, six pairs to a
+    topic."""
+    topics = np.arange(pairs) // 6
+    noise = np.sqrt(0.5) * rng.normal(size=(topics.max() + 1, D))[topics] + np.sqrt(0.5) * rng.normal(
+        size=(pairs, D)
+    )
+    apart: Floats = GAP * axis + noise @ root
+    return (
+        np.stack([-apart / 2, apart / 2], axis=1).reshape(-1, D),
+        np.tile([0.0, 1.0], pairs),
+        np.repeat(topics, 2),
+    )
 
 
 def variance(setting: str, squeezed: Squeezed) -> Study:
@@ -224,9 +261,17 @@ def variance(setting: str, squeezed: Squeezed) -> Study:
             x["base"][framing] = base
             x["aligned"][framing] = base @ squeezed.through + own * rng.normal(size=(n, D))
         centred = np.concatenate([x["base"][framing] - x["base"][framing].mean(0) for framing in FRAMINGS])
-        axes = np.concatenate([squeezed.axes, matched_directions(centred, RANDOM_AXES, rng)])
-        weights = bootstrap_weights(np.arange(n), SIZES.resamples, rng)
-        return ratio_estimates(log_ratios(x, axes, weights), len(squeezed.unrelated), n)
+        fitted = [
+            axis_texts(axis, SIZES.axis_pairs if place else SIZES.pairs, root, rng)
+            for place, axis in enumerate(squeezed.axes)
+        ]
+        named = [direction(texts[:, None], labels)[0] for texts, labels, _ in fitted]
+        axes = np.concatenate([np.stack(named), matched_directions(centred, RANDOM_AXES, rng)])
+        ratios = log_ratios(x, axes, bootstrap_weights(np.arange(n), SIZES.resamples, rng))
+        for place, (texts, labels, topics) in enumerate(fitted):
+            drawn = bootstrap_weights(topics, SIZES.resamples, rng)
+            ratios[:, place] += axis_doubt(x, texts, labels, drawn)
+        return ratio_estimates(ratios, len(squeezed.unrelated), n)
 
     def truth() -> dict[str, float]:
         concept, *unrelated = squeezed.ratio(squeezed.axes)
@@ -251,4 +296,5 @@ def studies() -> list[Study]:
         variance("all shrunk alike", Squeezed(1.0, everything=0.7)),
         variance("near the bar", Squeezed(0.72, (0.8, 1.0, 1.0, 1.0))),
         variance("squeezed", Squeezed(0.35)),
+        variance("beside a large dimension", Squeezed(0.72, beside=2.0, own=0.05)),
     ]
