@@ -41,11 +41,26 @@ def test_every_pair_of_the_default_plan_is_in_the_record(audits: pd.DataFrame) -
 def test_the_verdict_is_right_where_the_effect_is_clear(audits: pd.DataFrame) -> None:
     clear = audits[audits["clear"]]
     assert len(clear) > LEAST / 2
-    assert set(clear["truth"]) >= {"masked", "not neutral", "structural"}
+    assert set(clear["truth"]) == {
+        "masked",
+        "not neutral",
+    }  # no sample of quick makes an erasure clear: see docs
     # The second domain, and what no mend was made on, have no thresholds of their own.
     for column in ("domain", "upbringing", "seed", "truth"):
         for name, group in clear.groupby(column):
             assert group["right"].mean() >= 0.95, (column, name)
+
+
+def test_what_is_erased_is_found_more_often_than_not_and_never_called_masked(audits: pd.DataFrame) -> None:
+    erased = audits[audits["truth"] == "structural"]
+    assert len(erased) >= 8
+    assert set(erased["verdict"]) == {"structural", "inconclusive"}
+    assert (erased["verdict"] == "structural").mean() > 0.5
+
+
+def test_what_cannot_be_so_is_hardly_ever_said(audits: pd.DataFrame) -> None:
+    for _, group in audits.groupby("upbringing"):
+        assert group["confident_and_wrong"].mean() <= 0.02
 
 
 def test_what_left_the_concept_alone_is_not_called_changed() -> None:
@@ -68,7 +83,8 @@ def test_what_left_the_concept_alone_is_not_called_changed() -> None:
 )
 def test_an_edit_gets_its_own_mechanism_and_not_another_s(sample: str, mechanism: str) -> None:
     row = pd.read_csv(DOCS / "mechanisms.csv").set_index("sample").loc[sample]
-    assert row[f"{mechanism}_named"] >= 0.95 * row[f"{mechanism}_so"] > 0
+    # Where base itself hardly acts on the concept, that it was cut stays undecided.
+    assert row[f"{mechanism}_named"] >= 0.8 * row["n"] > 0
     for other in {"rotated", "rescaled", "disconnected", "compressed"} - {mechanism}:
         assert row[f"{other}_wrong"] == 0
 
