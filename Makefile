@@ -1,7 +1,7 @@
 # make demo   set up, fetch the demo weights, audit demo:base against demo:masked
 # make test   set up with test dependencies, then lint, types and all tests
-# make calibration  audit some 250 models whose truth is known, write the tables in docs/calibration and the rates that
-#             findings quote; about an hour and a half on two cores
+# make calibration  make some 260 models whose truth is known, audit each with two seeds, write the tables in
+#             docs/calibration and the rates that findings quote; about two and a half hours on two cores
 # make bench  set up the peers in .bench (or BENCH_PEERS), run every benchmark, write benchmarks/RESULTS.md; takes hours
 # Nothing else is needed before any: they make .venv with Python 3.11 or newer.
 
