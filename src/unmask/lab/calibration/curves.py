@@ -15,6 +15,8 @@ from unmask.stats import rate_interval
 
 Frame = Any  # pandas ships no types
 BINS = (-np.inf, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, np.inf)
+LEAST_SHOWN = 0.6
+"""Coverage; a line that ends lower is cut there."""
 BIN_NAMES = ("< −2", "−2 … −1", "−1 … −½", "−½ … 0", "0 … ½", "½ … 1", "1 … 2", "> 2")
 
 
@@ -42,7 +44,7 @@ def power(findings: pd.DataFrame) -> alt.FacetChart:
         x=alt.X(
             "at:O",
             sort=list(BIN_NAMES),
-            title="truth, from the bar, in detectable effects",
+            title="beyond the bar, in detectable effects",
             axis=alt.Axis(labelAngle=-55),
         ),
         color=alt.Color(
@@ -73,22 +75,26 @@ def coverage(table: pd.DataFrame, name: str, low: float = 0.91, high: float = 0.
         table: columns `name`, coverage, low, high, n.
         name: the column that names the rows.
     """
+    scale = alt.Scale(domain=[LEAST_SHOWN, 1.0], clamp=True, zero=False)
     band = (
         alt.Chart(frame({"low": [low], "high": [high]}))
         .mark_rect(color=NULL, opacity=0.6)
-        .encode(x="low:Q", x2="high:Q")
+        .encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
     )
     plain = alt.Chart(frame(table)).encode(
         y=alt.Y(f"{name}:N", title=None, sort=None, axis=alt.Axis(labelLimit=320))
     )
-    scale = alt.Scale(domain=[0.8, 1.0], clamp=True)
     ends = plain.mark_rule(strokeWidth=2, color=BASE).encode(
         x=alt.X("low:Q", scale=scale, title="share of intervals that hold the truth"), x2="high:Q"
     )
     points = plain.mark_point(filled=True, size=60, opacity=1, color=BASE).encode(
         x=alt.X("coverage:Q", scale=scale)
     )
-    nominal = alt.Chart(frame({"at": [0.95]})).mark_rule(color=SOFT, strokeDash=[3, 3]).encode(x="at:Q")
+    nominal = (
+        alt.Chart(frame({"at": [0.95]}))
+        .mark_rule(color=SOFT, strokeDash=[3, 3])
+        .encode(x=alt.X("at:Q", scale=scale))
+    )
     return layer(band, nominal, ends, points).properties(width=520, height=18 * len(table) + 10)
 
 
