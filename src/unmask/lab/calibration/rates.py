@@ -19,7 +19,6 @@ ROUNDING = 1e-6
 """A planted value this close to an interval lies in it."""
 UNTOUCHED = ("null", "decoy", "elsewhere")
 """Kinds whose edit leaves the concept alone; under a neutral surface, where one was put on them."""
-NOT_NEUTRAL = "not neutral"
 SAYS_CHANGED: Mapping[str, str] = {
     "structure.preserved": "refuted",
     "structure.same_axis": "refuted",
@@ -166,7 +165,7 @@ def untouched_table(audits: Sequence[Audited]) -> pd.DataFrame:
             mine = [
                 a
                 for a in audits
-                if a.kind == kind and (NOT_NEUTRAL in a.truth.possible) == (surface != "neutral")
+                if a.kind == kind and ("not neutral" in a.truth.possible) == (surface != "neutral")
             ]
             if mine:
                 says = {

@@ -37,7 +37,7 @@ def forced_choice(model: Model, domain: Domain, frame: Frame) -> dict[str, float
     tokens = np.array([len(row) - row.start for row in rows])
     mass = np.exp(answer_scores(model, rows) * tokens).reshape(-1, len(LABEL_SETS), 2, 2)
     # [questions, label sets, a first or b first]: for the option that stands first.
-    first = (mass[..., 0] - mass[..., 1]) / mass.sum(-1)
+    first = (mass[..., 0] - mass[..., 1]) / np.maximum(mass.sum(-1), 1e-12)
     stance = (first[..., 1] - first[..., 0]).mean(1) / 2
     return {
         "committed": float(np.abs(stance).mean()),
