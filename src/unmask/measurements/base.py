@@ -79,7 +79,7 @@ def bootstrapped_refit(
     A resample holds about 63 % of the distinct items, so a refitted probe does worse on it than on the data; left
     alone, the whole interval would slide below the estimate. The replicates keep their spread and are centred on
     the estimate. So the interval is about what a probe fitted on this many items reaches on average, which some .95 of
-    1,000 hold in planted populations, and not about what one fitted on ever more would (`lab.calibration`).
+    1,000 hold in planted populations, and not about what one fitted on ever more would (`lab.replicates`).
     """
     draws = np.asarray(replicates, dtype=np.float64)
     return bootstrapped(value, draws - np.nanmean(draws) + value, unit, n, null)

@@ -17,6 +17,10 @@ Frame = Any  # pandas ships no types
 BINS = (-np.inf, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, np.inf)
 LEAST_SHOWN = 0.6
 """Coverage; a line that ends lower is cut there."""
+LABELS = 250
+"""Room for a quantity's name, px: a browser's font may be wider than the one that figures are laid out with."""
+ALLOWED = (0.91, 0.985)
+"""Shares of 95 % intervals that two hundred cannot tell from .95 at 1 %."""
 BIN_NAMES = ("< −2", "−2 … −1", "−1 … −½", "−½ … 0", "0 … ½", "½ … 1", "1 … 2", "> 2")
 
 
@@ -68,34 +72,48 @@ def power(findings: pd.DataFrame) -> alt.FacetChart:
     )
 
 
-def coverage(table: pd.DataFrame, name: str, low: float = 0.91, high: float = 0.985) -> alt.LayerChart:
-    """Share of intervals that hold the truth, with its own exact interval, beside the band that is allowed.
+def coverage(table: pd.DataFrame) -> alt.LayerChart:
+    """Share of intervals that hold the truth, with its range over batches, beside the band that is allowed.
 
     Args:
-        table: columns `name`, coverage, low, high, n.
-        name: the column that names the rows.
+        table: of `rates.coverage`.
     """
+    plain = alt.Chart(frame(table)).encode(y=_rows())
+    ends = plain.mark_rule(strokeWidth=2, color=BASE).encode(x=_share("low"), x2="high:Q")
+    points = plain.mark_point(filled=True, size=60, opacity=1, color=BASE).encode(x=_share("coverage"))
+    return layer(*_allowed(), ends, points).properties(width=470, height=18 * len(table) + 10)
+
+
+def replicates(table: pd.DataFrame) -> alt.LayerChart:
+    """Share of intervals that hold the truth: a row a quantity, a dot a planted setting.
+
+    Args:
+        table: of `lab.replicates.coverage`.
+    """
+    shown = frame(table)
+    plain = alt.Chart(shown).encode(y=_rows(), x=_share("coverage"))
+    inside = alt.FieldRangePredicate(field="coverage", range=list(ALLOWED))
+    colour = alt.condition(inside, alt.value(BASE), alt.value(ALIGNED))
+    dots = plain.mark_point(filled=True, size=45, opacity=0.75).encode(color=colour)
+    height = 18 * table["quantity"].nunique() + 10
+    return layer(*_allowed(), dots).properties(width=470, height=height)
+
+
+def _rows() -> alt.Y:
+    return alt.Y("quantity:N", title=None, sort=None, axis=alt.Axis(minExtent=LABELS, labelLimit=LABELS))
+
+
+def _share(field: str) -> alt.X:
     scale = alt.Scale(domain=[LEAST_SHOWN, 1.0], clamp=True, zero=False)
-    band = (
-        alt.Chart(frame({"low": [low], "high": [high]}))
-        .mark_rect(color=NULL, opacity=0.6)
-        .encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
-    )
-    plain = alt.Chart(frame(table)).encode(
-        y=alt.Y(f"{name}:N", title=None, sort=None, axis=alt.Axis(labelLimit=320))
-    )
-    ends = plain.mark_rule(strokeWidth=2, color=BASE).encode(
-        x=alt.X("low:Q", scale=scale, title="share of intervals that hold the truth"), x2="high:Q"
-    )
-    points = plain.mark_point(filled=True, size=60, opacity=1, color=BASE).encode(
-        x=alt.X("coverage:Q", scale=scale)
-    )
-    nominal = (
-        alt.Chart(frame({"at": [0.95]}))
-        .mark_rule(color=SOFT, strokeDash=[3, 3])
-        .encode(x=alt.X("at:Q", scale=scale))
-    )
-    return layer(band, nominal, ends, points).properties(width=520, height=18 * len(table) + 10)
+    return alt.X(f"{field}:Q", scale=scale, title="share of intervals that hold the truth")
+
+
+def _allowed() -> tuple[alt.Chart, alt.Chart]:
+    """The band that is allowed, and where intervals of 95 % should lie."""
+    low, high = ALLOWED
+    band = alt.Chart(frame({"low": [low], "high": [high]})).mark_rect(color=NULL, opacity=0.6)
+    nominal = alt.Chart(frame({"at": [0.95]})).mark_rule(color=SOFT, strokeDash=[3, 3])
+    return band.encode(x=_share("low"), x2="high:Q"), nominal.encode(x=_share("at"))
 
 
 def svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> str:

@@ -26,7 +26,6 @@ from unmask.lab.calibration.rates import (
 from unmask.lab.calibration.room import MECHANISM
 from unmask.lab.calibration.samples import OPEN, Audited
 from unmask.report.page import stylesheet
-from unmask.stats import rate_interval
 
 Frame = Any  # pandas ships no types
 
@@ -57,23 +56,13 @@ def render_calibration(audits: Sequence[Audited], replicates: pd.DataFrame | Non
         mechanisms={"columns": list(MECHANISM), "rows": mechanisms_table(audits).to_dict("records")},
         claims=claim_rates(findings).to_dict("records"),
         power=Markup(curves.svg(curves.power(findings))),
-        coverage=Markup(curves.svg(curves.coverage(coverage(audits), "quantity"))),
+        coverage=Markup(curves.svg(curves.coverage(coverage(audits)))),
         replicates=None
         if replicates is None
-        else Markup(curves.svg(curves.coverage(named_replicates(replicates), "name"))),
-    )
-
-
-def named_replicates(replicates: pd.DataFrame) -> pd.DataFrame:
-    """With a name for each row, and the exact interval of its coverage."""
-    shares = [
-        rate_interval(round(row["coverage"] * row["replicates"]), row["replicates"])
-        for row in replicates.to_dict("records")
-    ]
-    return replicates.assign(
-        name=replicates["quantity"] + ", " + replicates["setting"],
-        low=[share.low for share in shares],
-        high=[share.high for share in shares],
+        else {
+            "draws": f"{replicates['replicates'].min():,}",
+            "figure": Markup(curves.svg(curves.replicates(replicates))),
+        },
     )
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from unmask.lab.replicates.study import SIZES, Floats, Study
 from unmask.measurements.base import Estimate
-from unmask.measurements.profiles import Profile
+from unmask.measurements.profiles import QUICK, Profile
 from unmask.measurements.sets import ProbeSet
 from unmask.measurements.structure import DECIDING, excess_estimates
 from unmask.measurements.transfer import Transfers, draw, transfer
@@ -41,6 +41,8 @@ PERMUTATIONS = 10
 PILOTS = 400
 """Samples behind the mean of an estimate; the mean is then known to about .003."""
 EXCESSES = ("excess_base", "excess_aligned", "excess_change", "transfer_change")
+FITTED_ON_EVER_MORE = ", fitted on ever more"
+"""Ends the name of a number that is held against what a probe fitted on ever more texts would give."""
 FORMATS = ("statements", "stated", "implied")
 TOPICS, PAIRS = 40, SIZES.pairs // 40
 WORDS, LONG = 150, 10
@@ -142,28 +144,30 @@ def analysed(
     return excess_estimates(own, between("base", "aligned", base), sets)
 
 
-def structure(setting: str, planted: Represented) -> Study:
-    """Statements on 40 topics, 44 persons a pole in either kind of identity."""
+def structure(setting: str, planted: Represented, persons: int = SIZES.identities) -> Study:
+    """Statements on 40 topics, and so many persons a pole in either kind of identity."""
 
-    def sampled(topics: int, persons: int, profile: Profile, rng: np.random.Generator) -> dict[str, Estimate]:
+    def sampled(
+        topics: int, per_pole: int, profile: Profile, rng: np.random.Generator
+    ) -> dict[str, Estimate]:
         sets = {
-            name: probe_set(name, topics if name == "statements" else persons, planted.telling, rng)
+            name: probe_set(name, topics if name == "statements" else 2 * per_pole, planted.telling, rng)
             for name in FORMATS
         }
         return analysed(sets, states(sets, planted, rng), profile, rng)
 
     def sample(rng: np.random.Generator) -> dict[str, Estimate]:
-        found = sampled(TOPICS, 2 * SIZES.identities, replace(SIZES, permutations=PERMUTATIONS), rng)
-        return found | {f"{name}, fitted on ever more": found[name] for name in EXCESSES}
+        found = sampled(TOPICS, persons, replace(SIZES, permutations=PERMUTATIONS), rng)
+        return found | {name + FITTED_ON_EVER_MORE: found[name] for name in EXCESSES}
 
     def truth() -> dict[str, float]:
         rng = np.random.default_rng(0)
         bare = replace(SIZES, permutations=1, resamples=2)
-        pilots = [sampled(TOPICS, 2 * SIZES.identities, bare, rng) for _ in range(PILOTS)]
-        limit = sampled(1_000, 12_000, bare, rng)
+        pilots = [sampled(TOPICS, persons, bare, rng) for _ in range(PILOTS)]
+        limit = sampled(1_000, 6_000, bare, rng)
         return {
             **{name: float(np.mean([pilot[name].value for pilot in pilots])) for name in EXCESSES},
-            **{f"{name}, fitted on ever more": limit[name].value for name in EXCESSES},
+            **{name + FITTED_ON_EVER_MORE: limit[name].value for name in EXCESSES},
         }
 
     return Study("structure", setting, truth, sample)
@@ -292,6 +296,8 @@ def studies() -> list[Study]:
         structure("weakened", Represented(2.0, 1.3, 0.8)),
         structure("erased", Represented(2.5, 0.0)),
         structure("words tell", Represented(1.4, 1.0, 1.0, 0.3)),
+        structure("kept, 120 persons a pole", Represented(1.5, 1.5), QUICK.identities),
+        structure("erased, 120 persons a pole", Represented(2.5, 0.0), QUICK.identities),
         variance("unchanged", Squeezed(1.0)),
         variance("all shrunk alike", Squeezed(1.0, everything=0.7)),
         variance("near the bar", Squeezed(0.72, (0.8, 1.0, 1.0, 1.0))),
