@@ -10,6 +10,7 @@ import pytest
 from unmask.lab.calibration.page import headline
 from unmask.lab.calibration.rates import (
     SAYS_CHANGED,
+    Tables,
     audits_table,
     cards_table,
     claim_rates,
@@ -314,7 +315,10 @@ def test_where_the_truth_is_open_only_what_cannot_be_so_is_wrong() -> None:
     nothing = truth_of({**MASK, "coherent_aligned": 0.5})
     assert "surface.neutral" in nothing.unjudged
     said = [audited(verdict, truth) for verdict in ("masked", "inconclusive") for truth in (open_, nothing)]
-    numbers = headline(said)
+    one = audited(
+        "masked", NEUTRAL, surface_neutral=finding("surface.neutral", "supported", (0.1, 0, 0.1), (0, 0, 0))
+    )
+    numbers = headline(replace(Tables.of([one]), audits=audits_table(said)))
     assert {name: numbers[name] for name in ("open", "clear", "right", "confident_and_wrong")} == {
         "open": 2, "clear": 0, "right": 1, "confident_and_wrong": 1
     }  # fmt: skip

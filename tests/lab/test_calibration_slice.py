@@ -9,7 +9,7 @@ import pytest
 
 from unmask.lab.calibration.audits import audit_samples
 from unmask.lab.calibration.grid import EDITED, Recipe, samples_of
-from unmask.lab.calibration.rates import audits_table, coverage
+from unmask.lab.calibration.rates import Tables, audits_table, coverage
 from unmask.lab.calibration.samples import Audited
 from unmask.lab.calibration.tables import write_calibration
 from unmask.models.demo import TINY
@@ -59,7 +59,7 @@ def test_intervals_hold_what_plain_forwards_give(audited: list[Audited]) -> None
 
 
 def test_the_tables_hold_every_audit_and_the_page_draws(audited: list[Audited], tmp_path: Path) -> None:
-    write_calibration(audited, tmp_path)
+    write_calibration(Tables.of(audited), tmp_path)
     assert (tmp_path / "audits.csv").read_text(encoding="utf-8").count("\n") == 1 + len(audited)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "structural" in page

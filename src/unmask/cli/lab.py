@@ -233,6 +233,7 @@ def calibrate(
     from unmask.auditing import profile_named
     from unmask.lab.calibration.calibrate import UPBRINGINGS, Plan
     from unmask.lab.calibration.calibrate import calibrate as run_calibration
+    from unmask.lab.calibration.rates import Tables
     from unmask.lab.calibration.tables import summary, write_calibration
     from unmask.lab.replicates.coverage import coverage_of_all
     from unmask.lab.world.concepts import CONCEPTS
@@ -258,6 +259,7 @@ def calibrate(
 
     audits = guarded(lambda: run_calibration(plan, out, tell), goes_on=True)
     table = coverage_of_all(replicates, workers=workers) if replicates else None
-    write_calibration(audits, out / "tables", table)
-    print(summary(audits))
+    tables = Tables.of(audits)
+    write_calibration(tables, out / "tables", table)
+    print(summary(tables))
     print(f"Tables and the page are in {out / 'tables'}.")

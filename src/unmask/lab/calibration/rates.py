@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import hypot
 from typing import Any
 
@@ -29,6 +30,42 @@ SAYS_CHANGED: Mapping[str, str] = {
 }
 """The status by which a claim says that something was done to the concept beneath the surface."""
 UNJUDGED = "unjudged"
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """All that audits of known samples come to.
+
+    What is in each table is said by the function that makes it: `audits_table`, `verdict_rates`, `untouched_table`,
+    `cards_table`, `findings_table`, `claim_rates`, `coverage`, `mechanisms_table`.
+    """
+
+    audits: pd.DataFrame
+    verdicts: pd.DataFrame
+    untouched: pd.DataFrame
+    cards: pd.DataFrame
+    findings: pd.DataFrame
+    claims: pd.DataFrame
+    coverage: pd.DataFrame
+    mechanisms: pd.DataFrame
+
+    @staticmethod
+    def of(audits: Iterable[Audited]) -> Tables:
+        """Reckon them, in one order whatever that of the audits."""
+        ordered = sorted(
+            audits, key=lambda row: (row.profile, row.domain, row.upbringing, row.sample, row.seed)
+        )
+        findings, rows = findings_table(ordered), audits_table(ordered)
+        return Tables(
+            audits=rows,
+            verdicts=verdict_rates(rows),
+            untouched=untouched_table(ordered),
+            cards=cards_table(ordered),
+            findings=findings,
+            claims=claim_rates(findings),
+            coverage=coverage(ordered),
+            mechanisms=mechanisms_table(ordered),
+        )
 
 
 def findings_table(audits: Iterable[Audited]) -> pd.DataFrame:
