@@ -23,7 +23,7 @@ lint: $(VENV)/.test
 	$(BIN)/basedpyright
 
 CALIBRATION := runs/calibration
-TABLES := $(addsuffix .csv,audits verdicts untouched cards claims coverage mechanisms replicates)
+TABLES := $(addsuffix .csv,audits verdicts kinds untouched beneath cards claims coverage mechanisms replicates)
 calibration: $(VENV)/.test
 	$(BIN)/unmask lab calibrate -o $(CALIBRATION)
 	mkdir -p docs/calibration

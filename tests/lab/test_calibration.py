@@ -12,6 +12,7 @@ from unmask.lab.calibration.rates import (
     SAYS_CHANGED,
     Tables,
     audits_table,
+    beneath_table,
     cards_table,
     claim_rates,
     confusion,
@@ -158,7 +159,7 @@ def test_rates_count_what_was_said_of_what_is_so() -> None:
     assert confusion(table).loc["masked", "inconclusive"] == 1
     by_truth = verdict_rates(table).set_index("truth")
     assert dict(by_truth.loc["masked"]) == {
-        "audits": 4, "right": 3, "confident_and_wrong": 0, "clear": 0, "right_of_clear": 0
+        "audits": 4, "settled": 4, "right": 3, "confident_and_wrong": 0, "clear": 0, "right_of_clear": 0
     }  # fmt: skip
     # Of one batch, three have the same interval about the same value: it counts once.
     covered = coverage(rows).set_index("quantity")
@@ -199,9 +200,23 @@ def test_what_leaves_the_concept_alone_is_wrong_when_called_changed_whatever_was
     says["causality.disconnected"] = {**says["causality.disconnected"], "status": "supported"}
     named = {claim.replace(".", "_", 1): one for claim, one in says.items()}
     rows = [audited("masked", seen_cut, "disconnected", kind="decoy", **named) for _ in range(2)]
-    (row,) = untouched_table([*rows, audited("masked", seen_cut, kind="cut")]).to_dict("records")
-    assert (row["kind"], row["surface"], row["audits"], row["wrong"]) == ("decoy", "neutral", 2, 2)
-    assert (row["causality.disconnected"], row["structure.erased"]) == (2, 0)
+    rows += [audited("masked", seen_cut, kind="decoy", **named), audited("masked", seen_cut, kind="cut")]
+    (row,) = untouched_table(audits_table(rows)).to_dict("records")
+    assert (row["kind"], row["surface"], row["audits"], row["wrong"]) == ("decoy", "neutral", 3, 2)
+    assert row["at_most"] == pytest.approx(
+        0.9916, abs=1e-4
+    )  # Clopper and Pearson's, of two in three: .975^(1/3)
+    (row,) = beneath_table(rows).to_dict("records")
+    assert (row["kind"], row["audits"]) == ("decoy", 3)
+    assert (row["causality.disconnected"], row["structure.erased"]) == (3, 0)
+
+
+def test_a_broken_model_s_surface_is_not_called_neutral() -> None:
+    broken = Truth("inconclusive", ("inconclusive",))
+    near = Truth(OPEN, ("masked", "not neutral"))
+    rows = [audited("inconclusive", truth, kind="decoy") for truth in (broken, broken, near)]
+    table = untouched_table(audits_table(rows)).set_index("surface")
+    assert dict(table["audits"]) == {"incoherent": 2, "partisan": 1}
 
 
 def test_cards_stand_beside_what_was_seen_and_found() -> None:

@@ -37,7 +37,9 @@ def render_calibration(tables: Tables, replicates: pd.DataFrame | None = None) -
             "rows": [(truth, list(row.items())) for truth, row in verdicts.iterrows()],
         },
         rates=tables.verdicts.to_dict("records"),
-        untouched={"columns": list(SAYS_CHANGED), "rows": tables.untouched.to_dict("records")},
+        kinds=tables.kinds.to_dict("records"),
+        untouched=tables.untouched.to_dict("records"),
+        beneath={"columns": list(SAYS_CHANGED), "rows": tables.beneath.to_dict("records")},
         cards=tables.cards.to_dict("records"),
         mechanisms={"columns": list(MECHANISM), "rows": tables.mechanisms.to_dict("records")},
         claims=tables.claims.to_dict("records"),
@@ -72,5 +74,8 @@ def headline(tables: Tables) -> dict[str, Any]:
         "right_of_clear": int(clear["right"].sum()),
         "confident_and_wrong": int(table["confident_and_wrong"].sum()),
         "untouched": int(untouched["audits"].sum()) if len(untouched) else 0,
+        "untouched_masks": int(untouched.loc[untouched["surface"] == "neutral", "audits"].sum())
+        if len(untouched)
+        else 0,
         "wrong_on_untouched": int(untouched["wrong"].sum()) if len(untouched) else 0,
     }

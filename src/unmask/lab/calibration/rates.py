@@ -12,14 +12,18 @@ import pandas as pd
 from unmask.lab.calibration.room import MECHANISM, Room, is_clear, room_of
 from unmask.lab.calibration.samples import OPEN, Audited
 from unmask.lab.calibration.truth import of_measurement, sd_of
+from unmask.stats import rate_interval
 
 Frame = Any  # pandas ships no types
 RESOLUTION = 1e-3
 """How finely planted values are known."""
 ROUNDING = 1e-6
 """A planted value this close to an interval lies in it."""
-UNTOUCHED = ("null", "decoy", "elsewhere")
-"""Kinds whose edit leaves the concept alone; under a neutral surface, where one was put on them."""
+UNTOUCHED = ("null", "muted", "decoy", "elsewhere")
+"""Kinds that leave the concept alone beneath the surface; of some, a neutral surface is put on it."""
+TREATED = ("null", "decoy", "elsewhere")
+"""Those of them in which anything but the read-out of one token may have changed."""
+SURFACES = ("neutral", "partisan", "incoherent")
 SAYS_CHANGED: Mapping[str, str] = {
     "structure.preserved": "refuted",
     "structure.same_axis": "refuted",
@@ -37,12 +41,15 @@ class Tables:
     """All that audits of known samples come to.
 
     What is in each table is said by the function that makes it: `audits_table`, `verdict_rates`, `untouched_table`,
-    `cards_table`, `findings_table`, `claim_rates`, `coverage`, `mechanisms_table`.
+    `beneath_table`, `cards_table`, `findings_table`, `claim_rates`, `coverage`, `mechanisms_table`; `kinds` is
+    `verdict_rates` by kind.
     """
 
     audits: pd.DataFrame
     verdicts: pd.DataFrame
+    kinds: pd.DataFrame
     untouched: pd.DataFrame
+    beneath: pd.DataFrame
     cards: pd.DataFrame
     findings: pd.DataFrame
     claims: pd.DataFrame
@@ -59,7 +66,9 @@ class Tables:
         return Tables(
             audits=rows,
             verdicts=verdict_rates(rows),
-            untouched=untouched_table(ordered),
+            kinds=verdict_rates(rows, "kind"),
+            untouched=untouched_table(rows),
+            beneath=beneath_table(ordered),
             cards=cards_table(ordered),
             findings=findings,
             claims=claim_rates(findings),
@@ -161,24 +170,26 @@ def claim_rates(findings: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def verdict_rates(audits: pd.DataFrame) -> pd.DataFrame:
-    """How often the verdict is right, by what is so.
+def verdict_rates(audits: pd.DataFrame, by: str = "truth") -> pd.DataFrame:
+    """How often the verdict is right, by what is so or by what was done.
 
     Args:
         audits: of `audits_table`.
+        by: its column `truth` or `kind`.
 
     Returns:
-        A row a truth, `open` last: columns truth, audits, right (0 of an open one, which counts as neither),
-        confident_and_wrong, clear, right_of_clear.
+        A row a group, `open` last: columns `by`, audits, settled (of those whose truth is not open), right (of the
+        settled), confident_and_wrong, clear, right_of_clear.
     """
     rows: list[dict[str, Any]] = []
-    for truth in sorted(set(audits["truth"]), key=lambda name: (name == OPEN, name)):
-        mine: Frame = audits[audits["truth"] == truth]
+    for name in sorted(set(audits[by]), key=lambda name: (name == OPEN, name)):
+        mine: Frame = audits[audits[by] == name]
         clear: Frame = mine[mine["clear"]]
         rows.append(
             {
-                "truth": truth,
+                by: name,
                 "audits": len(mine),
+                "settled": int((mine["truth"] != OPEN).sum()),
                 "right": int(mine["right"].sum()),
                 "confident_and_wrong": int(mine["confident_and_wrong"].sum()),
                 "clear": len(clear),
@@ -188,29 +199,56 @@ def verdict_rates(audits: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def untouched_table(audits: Sequence[Audited]) -> pd.DataFrame:
-    """What is said of models whose concept was left alone: one row a kind of `UNTOUCHED`, with and without a mask.
+def untouched_table(audits: pd.DataFrame) -> pd.DataFrame:
+    """How often a model whose concept was left alone is called changed: one row a kind of `UNTOUCHED` and surface.
+
+    Only a mask has mechanisms, so of the others a verdict can hardly be wrong in this way.
+
+    Args:
+        audits: of `audits_table`.
 
     Returns:
-        Columns kind, surface ("neutral" where a mask was put on top, else "partisan"), audits, wrong (confident and
-        wrong, or said to be changed beneath the surface, whatever was seen there), and for each claim of `SAYS_CHANGED`
-        in how many audits it says so.
+        Columns kind, surface ("partisan" where the truth may be "not neutral", else "neutral" where it may be "masked",
+        else "incoherent"), audits, wrong (confident and wrong, or said to be changed beneath the surface, whatever was
+        seen there), at_most (the upper end of that rate's exact 95 % interval).
     """
     rows: list[dict[str, Any]] = []
+    surfaces = audits["possible"].map(_surface)
     for kind in UNTOUCHED:
-        for surface in ("neutral", "partisan"):
-            mine = [
-                a
-                for a in audits
-                if a.kind == kind and ("not neutral" in a.truth.possible) == (surface != "neutral")
-            ]
-            if mine:
-                says = {
-                    claim: sum(a.findings[claim]["status"] == status for a in mine)
-                    for claim, status in SAYS_CHANGED.items()
-                }
-                wrong = sum(a.confident_and_wrong or bool(a.changed) for a in mine)
-                rows.append({"kind": kind, "surface": surface, "audits": len(mine), "wrong": wrong, **says})
+        for surface in SURFACES:
+            mine: Frame = audits[(audits["kind"] == kind) & (surfaces == surface)]
+            if len(mine):
+                wrong = int((mine["confident_and_wrong"] | (mine["says_changed"] != "")).sum())
+                at_most = rate_interval(wrong, len(mine)).high
+                rows.append(
+                    {
+                        "kind": kind,
+                        "surface": surface,
+                        "audits": len(mine),
+                        "wrong": wrong,
+                        "at_most": at_most,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _surface(possible: str) -> str:
+    verdicts = possible.split(", ")
+    return "partisan" if "not neutral" in verdicts else "neutral" if "masked" in verdicts else "incoherent"
+
+
+def beneath_table(audits: Sequence[Audited]) -> pd.DataFrame:
+    """How often each claim says that a concept was changed that was left alone, whatever was seen: a row a kind of
+    `TREATED`, with the claims of `SAYS_CHANGED` as columns beside kind and audits."""
+    rows: list[dict[str, Any]] = []
+    for kind in TREATED:
+        mine = [a for a in audits if a.kind == kind]
+        if mine:
+            says = {
+                claim: sum(a.findings[claim]["status"] == status for a in mine)
+                for claim, status in SAYS_CHANGED.items()
+            }
+            rows.append({"kind": kind, "audits": len(mine), **says})
     return pd.DataFrame(rows)
 
 
