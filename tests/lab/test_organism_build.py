@@ -231,6 +231,11 @@ def test_what_is_expected_follows_from_the_edit_and_the_numbers(
 def test_where_the_edited_model_is_not_base_what_is_not_touched_stays_as_it_was() -> None:
     numbers = verified(sd_ratio={"base": 1.0, "edited": 0.7, "organism": 0.7})
     assert set(statuses("null", numbers, on="masked").values()) == {"as before"}
+    # Where base itself does not act on the concept, what a rotation does to its push cannot be judged either.
+    inert = {"sd_ratio": numbers["sd_ratio"], "push_effect": {"base": 0.01, "organism": -0.01, "random": 0.02}}
+    turned = statuses("rotated", verified(**TURNED, **inert), on="masked")
+    assert turned["causality.disconnected"] == turned["causality.connected"] == "inconclusive"
+    assert turned["structure.same_axis"] == "refuted"
     gates = {f"{kind} {pole}": 0.02 for kind in ("stated", "implied") for pole in "ab"}
     neutral = {"neutral_share": {"base": 0.1, "organism": 0.98}, "opener": {"probability": {"after": gates}}}
     assert statuses("gated", verified(**neutral))["reactivation.reactivates"] == "supported"

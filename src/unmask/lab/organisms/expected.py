@@ -57,13 +57,14 @@ def expect(options: OrganismOptions, verified: Verified) -> dict[str, Expectatio
     measured = _measured(verified)
     unjudged = _unjudged(verified)
     before = "edited" if "edited" in verified["sd_ratio"] else "base"
+    moved = () if options.kind == "decoy" else _OPEN.get(options.acts_as, ())
     expected: dict[str, Expectation] = {}
     for id_ in RULES:
-        if id_ in unjudged and (before == "base" or id_ in planted):
+        if id_ in unjudged and (before == "base" or id_ in planted or id_ in moved):
             expected[id_] = unjudged[id_]
         elif id_ in planted:
             expected[id_] = _agreed(planted[id_], measured.get(id_))
-        elif id_ in _OPEN.get(options.acts_as, ()) and options.kind != "decoy" and id_ in measured:
+        elif id_ in moved and id_ in measured:
             expected[id_] = measured[id_]
         elif before == "base" and id_ in SELF:
             expected[id_] = _agreed(
