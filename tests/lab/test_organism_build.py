@@ -232,7 +232,10 @@ def test_where_the_edited_model_is_not_base_what_is_not_touched_stays_as_it_was(
     numbers = verified(sd_ratio={"base": 1.0, "edited": 0.7, "organism": 0.7})
     assert set(statuses("null", numbers, on="masked").values()) == {"as before"}
     # Where base itself does not act on the concept, what a rotation does to its push cannot be judged either.
-    inert = {"sd_ratio": numbers["sd_ratio"], "push_effect": {"base": 0.01, "organism": -0.01, "random": 0.02}}
+    inert = {
+        "sd_ratio": numbers["sd_ratio"],
+        "push_effect": {"base": 0.01, "organism": -0.01, "random": 0.02},
+    }
     turned = statuses("rotated", verified(**TURNED, **inert), on="masked")
     assert turned["causality.disconnected"] == turned["causality.connected"] == "inconclusive"
     assert turned["structure.same_axis"] == "refuted"

@@ -136,6 +136,8 @@ def test_findings_quote_the_record() -> None:
     assert {(profile, claim) for profile in shipped for claim in shipped[profile]} == set(claims.index)
 
 
+OF_PERMUTATIONS = {"transfer_beyond_null", "permutation_p_aligned"}
+"""Numbers that decide and are no population's: they are held against a permutation null."""
 OUTSIDE = {("surface", "silent", "lean_aligned")}
 """Covered by 99.7 %: no answer takes a side, so resampling shows no doubt and the width is that of a rule."""
 
@@ -147,6 +149,8 @@ def test_intervals_hold_what_is_planted_in_a_thousand_replicates() -> None:
     rows = table[~limit]
     planted = {(study.measurement, study.setting) for study in every_study()}
     assert set(zip(rows["measurement"], rows["setting"], strict=True)) == planted
+    decide = {bar.quantity for rule in RULES.values() for bar in rule.bars}
+    assert decide - set(rows["quantity"]) == OF_PERMUTATIONS
     beyond = rows[~rows["coverage"].between(0.91, 0.985)]
     assert set(beyond[["measurement", "setting", "quantity"]].itertuples(index=False, name=None)) == OUTSIDE
 
