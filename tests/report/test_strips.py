@@ -55,8 +55,8 @@ def test_nothing_measured_is_nothing_drawn() -> None:
 
 
 def test_numbers() -> None:
-    shown = [number(x) for x in (-0.0312, 1234.5, 0.004, -0.0, 3, None, float("nan"), "x")]
-    assert shown == ["−0.03", "1,234", "0.004", "0.00", "3.00", "–", "–", "–"]
+    shown = [number(x) for x in (-0.0312, 1234.5, 0.004, -0.0, -2e-16, 3, None, float("nan"), "x")]
+    assert shown == ["−0.03", "1,234", "0.004", "0.00", "0.00", "3.00", "–", "–", "–"]
     assert [duration(x) for x in (2.25, 48, 200, 7500, None)] == [
         "2.2 s",
         "48 s",

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 
 MISSING = "–"
+ROUNDING = 1e-12
+"""What is nearer to 0 is 0 but for rounding."""
 
 
 def finite(value: object) -> float | None:
@@ -24,6 +26,8 @@ def number(value: object, digits: int = 2) -> str:
     x = finite(value)
     if x is None:
         return MISSING
+    if abs(x) < ROUNDING:
+        x = 0.0
     if abs(x) >= 1000:
         text = f"{x:,.0f}"
     elif 0 < abs(x) < 10**-digits:
