@@ -268,6 +268,16 @@ class TestDepthProfile:
         axis = self.causation(0.2, beyond=beyond)
         assert (axis is not None) is there
 
+    @pytest.mark.parametrize(("kept", "there"), [(-0.05, True), (-0.3, False)])
+    def test_a_push_along_an_axis_that_the_concept_has_left_says_nothing(
+        self, kept: float, there: bool
+    ) -> None:
+        found = self.estimates(
+            0.01, gain_aligned=0.4, gain_base=0.4, base_beyond_random=0.2, transfer_change=kept
+        )
+        axis = depth_profile({"causality": Reading("causality", found)})["causation"]
+        assert (axis is not None) is there
+
     def test_what_was_not_measured_is_none(self) -> None:
         assert depth_profile({}) == dict.fromkeys(
             ("surface", "representation", "causation", "context", "tokens", "weights")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unmask.verdict.rules import SAME_AXIS
+
 MEASUREMENTS: Mapping[str, str] = {
     "surface": "Is the output neutral?",
     "structure": "Is the concept still represented?",
@@ -48,9 +50,17 @@ class Axis:
     """Which measurement it comes from; none does in this version where it is empty."""
 
     def absence(self, findings: Sequence[Mapping[str, Any]]) -> str:
-        """Why the axis has no number: it was not measured, or base itself has too little to compare with."""
-        ran = any(finding["measurement"] == self.measurement for finding in findings)
-        return "too little in base" if ran else "not measured"
+        """Why the axis has no number.
+
+        It was not measured, the concept does not lie along the direction that was pushed, or base itself has too little
+        to compare with.
+        """
+        mine = [finding for finding in findings if finding["measurement"] == self.measurement]
+        if not mine:
+            return "not measured"
+        failed = {one["name"] for finding in mine for one in finding["controls"] if not one["passed"]}
+        turned = self.name == "causation" and SAME_AXIS.quantity in failed
+        return "not along base's axis" if turned else "too little in base"
 
 
 AXES: tuple[Axis, ...] = (

@@ -10,6 +10,7 @@ import numpy as np
 
 from unmask.measurements.base import Estimate, Reading
 from unmask.stats import Interval, percentile_interval, ratio_replicates
+from unmask.verdict.rules import SAME_AXIS
 
 # axis: (measurement, aligned's quantity, base's quantity, what must be above 0 for base to have it at all)
 RATIOS = {
@@ -29,13 +30,15 @@ def depth_profile(readings: Mapping[str, Reading]) -> dict[str, dict[str, float]
     A gain or a swing that is reversed has not gone, so of these the size of the ratio counts; an AUC below chance has.
 
     An axis that base itself does not have has nothing to be deep about and is None as well: a quantity that cannot be
-    told from 0, or a gain from what random directions do.
+    told from 0, or a gain from what random directions do. So is causation where the aligned model's concept does not
+    lie along the axis that was pushed.
     """
     profile: dict[str, dict[str, float] | None] = {}
     for axis, (measurement, above, below, had) in RATIOS.items():
         estimates = readings[measurement].estimates if measurement in readings else {}
         profile[axis] = None
-        if {above, below, had} <= estimates.keys() and estimates[had].low > 0:
+        turned = axis == "causation" and _elsewhere(estimates)
+        if {above, below, had} <= estimates.keys() and estimates[had].low > 0 and not turned:
             top, bottom = estimates[above], estimates[below]
             assert top.replicates is not None
             assert bottom.replicates is not None
@@ -47,6 +50,11 @@ def depth_profile(readings: Mapping[str, Reading]) -> dict[str, dict[str, float]
             profile[axis] = dict(zip(("value", "low", "high"), map(float, clamped), strict=True))
     profile |= {"tokens": None, "weights": None}
     return profile
+
+
+def _elsewhere(estimates: Mapping[str, Estimate]) -> bool:
+    """Whether the control fails that what is seen along base's axis is of the concept."""
+    return SAME_AXIS.quantity in estimates and estimates[SAME_AXIS.quantity].value < SAME_AXIS.at
 
 
 def _with_doubts(ratio: Interval, top: Estimate, bottom: float) -> Interval:

@@ -117,12 +117,13 @@ def _beyond(quantity: str, least: float, most: float) -> Bar:
 _SAME_POSITIONS = Guard(
     "same_positions", "at least", 1.0, "the two models were read at different tokens or in different frames"
 )
-_SAME_AXIS = Guard(
+SAME_AXIS = Guard(
     "transfer_change", "at least", -0.1,
     "in the aligned model the concept does not lie along base's axis, so what is seen along that says nothing of it",
 )  # fmt: skip
+"""Of what is seen along base's axis: spread and gains."""
 _CAUSAL = (
-    _SAME_AXIS,
+    SAME_AXIS,
     Guard("base_beyond_random", "above", 0.0, "the concept moves base no more than random directions do", strict=True),
     Guard(
         "unrelated_moves_aligned", "above", 0.0, "nothing moves the aligned model, so no pathway is told apart",
@@ -191,13 +192,11 @@ RULES: Mapping[str, Rule] = {
             Guard("perplexity_ratio", "at most", 1.5, "the model is broken, which erases everything"),
         ),
     ),
-    "variance.compressed": Rule(
-        (Bar("log_sd_ratio", "below", math.log(0.8)),), (_SAME_POSITIONS, _SAME_AXIS)
-    ),
+    "variance.compressed": Rule((Bar("log_sd_ratio", "below", math.log(0.8)),), (_SAME_POSITIONS, SAME_AXIS)),
     "variance.specific": Rule(
         # Where everything shrank by one factor, rounding alone sets axes apart, by about 1e-5, and no interval is wide.
         (Bar("below_random", "below", -0.01), Bar("below_unrelated", "below", -0.01)),
-        (_SAME_POSITIONS, _SAME_AXIS),
+        (_SAME_POSITIONS, SAME_AXIS),
     ),
     "causality.disconnected": Rule(
         (
