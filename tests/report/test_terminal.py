@@ -67,9 +67,7 @@ def test_nothing_measured_is_no_error() -> None:
 def test_an_axis_without_a_number_says_why() -> None:
     causation = next(axis for axis in AXES if axis.name == "causation")
     tokens = next(axis for axis in AXES if axis.name == "tokens")
-    findings = [
-        {"measurement": "causality", "controls": [{"name": "base_beyond_random", "passed": False}]}
-    ]
+    findings = [{"measurement": "causality", "controls": [{"name": "base_beyond_random", "passed": False}]}]
     assert causation.absence(findings) == "too little in base"
     turned = {"name": "transfer_change", "passed": False}
     assert causation.absence([{**findings[0], "controls": [turned]}]) == "not along base's axis"
