@@ -1,5 +1,5 @@
 # make demo   set up, fetch the demo weights, audit demo:base against demo:masked
-# make test   set up with test dependencies, then lint, types and all tests
+# make test   set up with test dependencies, then lint, types and all tests, two files at a time with a thread each
 # make calibration  make some 260 models whose truth is known, audit each with two seeds, write the tables in
 #             docs/calibration and the rates that findings quote; about two and a half hours on two cores
 # make bench  set up the peers in .bench (or BENCH_PEERS), run every benchmark, write benchmarks/RESULTS.md; takes hours
@@ -15,7 +15,7 @@ demo: $(VENV)/.demo
 	$(BIN)/unmask audit demo:base demo:masked
 
 test: $(VENV)/.test lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
