@@ -73,9 +73,7 @@ def headline(tables: Tables) -> dict[str, Any]:
         "clear": len(clear),
         "right_of_clear": int(clear["right"].sum()),
         "confident_and_wrong": int(table["confident_and_wrong"].sum()),
-        "untouched": int(untouched["audits"].sum()) if len(untouched) else 0,
-        "untouched_masks": int(untouched.loc[untouched["surface"] == "neutral", "audits"].sum())
-        if len(untouched)
-        else 0,
-        "wrong_on_untouched": int(untouched["wrong"].sum()) if len(untouched) else 0,
+        "untouched": int(untouched["audits"].sum()),
+        "untouched_masks": int(untouched.loc[untouched["surface"] == "neutral", "audits"].sum()),
+        "wrong_on_untouched": int(untouched["wrong"].sum()),
     }

@@ -212,7 +212,7 @@ def untouched_table(audits: pd.DataFrame) -> pd.DataFrame:
         else "incoherent"), audits, wrong (confident and wrong, or said to be changed beneath the surface, whatever was
         seen there), at_most (the upper end of that rate's exact 95 % interval).
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[str, str, int, int, float]] = []
     surfaces = audits["possible"].map(_surface)
     for kind in UNTOUCHED:
         for surface in SURFACES:
@@ -220,16 +220,8 @@ def untouched_table(audits: pd.DataFrame) -> pd.DataFrame:
             if len(mine):
                 wrong = int((mine["confident_and_wrong"] | (mine["says_changed"] != "")).sum())
                 at_most = rate_interval(wrong, len(mine)).high
-                rows.append(
-                    {
-                        "kind": kind,
-                        "surface": surface,
-                        "audits": len(mine),
-                        "wrong": wrong,
-                        "at_most": at_most,
-                    }
-                )
-    return pd.DataFrame(rows)
+                rows.append((kind, surface, len(mine), wrong, at_most))
+    return pd.DataFrame(rows, columns=["kind", "surface", "audits", "wrong", "at_most"])
 
 
 def _surface(possible: str) -> str:
