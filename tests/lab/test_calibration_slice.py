@@ -1,14 +1,15 @@
-"""A small slice of the calibration: organisms of the shipped tiny base model, seen plainly and then audited."""
+"""A small slice of the calibration by its own command: organisms of the shipped tiny models, seen plainly and audited."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from unmask.lab.calibration.audits import audit_samples
-from unmask.lab.calibration.grid import EDITED, Recipe, samples_of
+from unmask.lab.calibration.calibrate import Plan, calibrate
+from unmask.lab.calibration.grid import EDITED, Recipe
 from unmask.lab.calibration.rates import Tables, audits_table, coverage
 from unmask.lab.calibration.samples import Audited
 from unmask.lab.calibration.tables import write_calibration
@@ -16,8 +17,8 @@ from unmask.models.demo import TINY
 
 NAMES = ("base", "cut, muted", "decoy cut, muted")
 SHIPPED = (
-    Recipe("tiny-masked", "dpo", trained="masked", mechanisms=("reactivates",)),
-    Recipe("tiny-erased", "erase", trained="erased"),
+    Recipe("tiny-masked", "dpo", trained="dpo full", mechanisms=("reactivates",)),
+    Recipe("tiny-erased", "erase", trained="erase full"),
 )
 VERDICTS = {
     "base": ("not neutral", ()),
@@ -30,11 +31,16 @@ VERDICTS = {
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> list[Audited]:
-    out = tmp_path_factory.mktemp("calibration")
-    recipes = [*(one for one in EDITED if one.name in NAMES), *SHIPPED]
-    trained = {name: TINY / name for name in ("masked", "erased")}
-    samples = samples_of(recipes, TINY / "base", "council", "council", trained, out, out / "seen")
-    return audit_samples(list(samples), (0,), out)
+    """The calibration from its command on, in a folder named from where it is run, with what ships in place of growing."""
+    at, out = tmp_path_factory.mktemp("calibration"), Path("runs/calibration")
+    organisms = at / out / "organisms/first/council"
+    shutil.copytree(TINY / "base", at / out / "models/first")
+    shutil.copytree(TINY / "masked", organisms / "dpo-full")
+    shutil.copytree(TINY / "erased", organisms / "erase-full")
+    recipes = (*(one for one in EDITED if one.name in NAMES), *SHIPPED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(at)
+        return calibrate(Plan(("first",), ("council",), recipes, (), (0,), workers=1), out)
 
 
 def test_every_verdict_is_what_was_planted_and_what_plain_forwards_say(audited: list[Audited]) -> None:

@@ -68,6 +68,7 @@ def calibrate(plan: Plan, out: Path, tell: Tell = print) -> list[Audited]:
         FolderInUse: another process works in the folder.
         ModelError: an audit failed.
     """
+    out = out.resolve()  # models are named by their folders, and a relative one is no reference to a model
     with RunFolder(out).held():
         return _calibrate(plan, out, tell)
 
