@@ -1,0 +1,67 @@
+"""Where training stands, on disk: written whole, and refused where it is not what was written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from unmask.features.errors import DictionaryError
+from unmask.features.training.recipe import Recipe
+from unmask.features.training.trainer import Trainer
+from unmask.writing import replacing
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far the stream has been learnt from.
+
+    Attributes:
+        stream: its digest.
+        passes: times that the whole of it was gone through.
+        shards: shards of the pass under way that are done.
+    """
+
+    stream: str
+    passes: int = 0
+    shards: int = 0
+
+
+def save_checkpoint(path: Path, trainer: Trainer, cursor: Cursor) -> None:
+    """Write where training stands. Raises OSError where the disk is full; the older checkpoint is then still there."""
+    said = {"recipe": json.dumps(asdict(trainer.recipe)), "cursor": json.dumps(asdict(cursor))}
+    with replacing(path) as partial:
+        save_file({name: value.contiguous() for name, value in trainer.state().items()}, partial, said)
+
+
+def load_checkpoint(path: Path, recipe: Recipe, stream: str) -> tuple[Trainer, Cursor] | None:
+    """The trainer and where it stopped; None where there is no checkpoint.
+
+    Raises:
+        DictionaryError: it is damaged, or of another recipe or stream.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            said: Mapping[str, Any] = {key: json.loads(value) for key, value in file.metadata().items()}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+        cursor = Cursor(**said["cursor"])
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise DictionaryError(
+            f"the checkpoint {path} is damaged; remove it to train from the start."
+        ) from error
+    changed = [name for name, value in asdict(recipe).items() if said["recipe"].get(name) != value]
+    if cursor.stream != stream:
+        changed.append("the models, the layer or the corpus")
+    if changed:
+        raise DictionaryError(
+            f"the folder {path.parent} holds training that was begun otherwise ({', '.join(changed)}); "
+            "go on with the same words, or choose another folder."
+        )
+    return Trainer.restored(recipe, state), cursor
