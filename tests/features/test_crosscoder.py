@@ -286,14 +286,14 @@ def test_facts_that_are_not_json_leave_what_was_there(tmp_path: Path):
 
 
 def test_a_write_that_fails_leaves_no_folder_that_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from unmask.features.formats import crosscoder as module
+    from unmask.features.formats import files
 
     write_crosscoder(made(dtype=torch.float32), tmp_path)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "save_file", full)
+    monkeypatch.setattr(files, "save_file", full)
     with pytest.raises(OSError, match=r"crosscoder\.safetensors"):
         write_crosscoder(made(1, torch.float32), tmp_path)
     with pytest.raises(DictionaryError, match=r"cfg\.json is missing"):

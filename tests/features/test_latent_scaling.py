@@ -97,8 +97,8 @@ def test_batches_and_float32_change_nothing():
     )
 
 
-# Directions at right angles, each with its own strength on a third of the tokens. A latent reads one of them in one of the
-# models, and writes it into both with rows of these lengths; what the models hold of it is in `planted`.
+# Directions at right angles, each with its own strength on a third of the tokens. A latent reads one of them in one of
+# the models, and writes it into both with rows of these lengths; what the models hold of it is in `planted`.
 WIDTH = 10
 LATENTS = {
     # name: (model that is read, direction, length of the base row, of the aligned row)

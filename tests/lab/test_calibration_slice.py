@@ -1,4 +1,4 @@
-"""A small slice of the calibration by its own command: organisms of the shipped tiny models, seen plainly and audited."""
+"""A small slice of the calibration by its command: organisms of the shipped tiny models, seen plainly and audited."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VERDICTS = {
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> list[Audited]:
-    """The calibration from its command on, in a folder named from where it is run, with what ships in place of growing."""
+    """In a folder named from where the command runs, with the models that ship in place of growing some."""
     at, out = tmp_path_factory.mktemp("calibration"), Path("runs/calibration")
     organisms = at / out / "organisms/first/council"
     shutil.copytree(TINY / "base", at / out / "models/first")

@@ -11,7 +11,19 @@ import torch
 from torch import Tensor
 
 from models.tiny import TEXTS, relative, tiny_net, tiny_tokenizer
-from unmask.models import Add, Clamp, Edit, Erase, Frame, ModelError, Patch, ProjectOut, Tokens, Vector
+from unmask.models import (
+    Add,
+    Clamp,
+    Edit,
+    Erase,
+    Frame,
+    ModelError,
+    Patch,
+    ProjectOut,
+    Substitute,
+    Tokens,
+    Vector,
+)
 from unmask.models.model import Model
 
 RNG = np.random.default_rng(0)
@@ -204,6 +216,30 @@ def _hooks(model: Model) -> list[tuple[int, ...]]:
     return [(*module._forward_hooks, *module._forward_pre_hooks) for module in model.net.modules()]
 
 
+class Squash:
+    """A coder that keeps states between −1 and 1."""
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return x.tanh()
+
+
+class Halve:
+    def reconstruct(self, x: Tensor) -> Tensor:
+        return (x / 2).double()  # in whatever dtype
+
+
+def test_substitute(llama: Model, rows: list[Tokens]) -> None:
+    edits: list[Edit | None] = [Substitute((2,), Squash(), "squash"), Substitute((2,), Halve(), "halve")]
+    hands: list[Hand] = [at(slice(1, None), torch.tanh), at(slice(1, None), lambda h: h / 2)]
+    assert_agrees(llama, [rows[0]] * 2, edits, hands)  # one row, two coders in one batch
+    assert_agrees(
+        llama,
+        rows[:1],
+        [Substitute((1,), Squash(), "squash", "prompt")],
+        [at(slice(1, rows[0].start), torch.tanh)],
+    )
+
+
 def _fail(*_: object) -> None:
     raise RuntimeError("broken")
 
@@ -215,13 +251,14 @@ def test_rows_of_one_batch_may_carry_edits_of_every_kind_and_layer(llama: Model,
         Clamp((1, 3), W, -2.0, positions=(3, 5)),
         Erase((0,), V, W, 0.1),
         Patch((2,), W, (0.5,) * 9, "halves"),
+        Substitute((2,), Squash(), "squash"),
         None,
     ]
     row = rows[0]
     layers = range(llama.n_layers + 1)
-    for found, edit in zip(llama.read([row] * 6, layers, "each", edits), edits, strict=True):
+    for found, edit in zip(llama.read([row] * 7, layers, "each", edits), edits, strict=True):
         assert relative(found, llama.read([row], layers, "each", [edit])[0]) < 1e-5
-    for found, edit in zip(llama.score([row] * 6, edits), edits, strict=True):
+    for found, edit in zip(llama.score([row] * 7, edits), edits, strict=True):
         np.testing.assert_allclose(found, llama.score([row], [edit])[0], atol=1e-4)
 
 

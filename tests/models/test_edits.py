@@ -7,12 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from torch import Tensor
 
-from unmask.models import Add, Clamp, Erase, Patch, ProjectOut, Vector, edit_record
+from unmask.models import Add, Clamp, Erase, Patch, ProjectOut, Substitute, Vector, edit_record
 from unmask.models.edits import parting, same_effect, touched
 
 RNG = np.random.default_rng(0)
 V, W = (Vector(key, RNG.normal(size=6).astype(np.float32)) for key in "vw")
+
+
+class Nothing:
+    """A coder that is never asked."""
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 def test_a_vector_is_its_key() -> None:
@@ -63,6 +71,8 @@ def test_records_are_json_and_tell_edits_apart() -> None:
         Add((1,), V, 1.0, positions=(1,)),
         Add((1,), V, 1.0, positions=(1, 2)),
         Clamp((1,), V, 1.0, positions=(1,)),
+        Substitute((1,), Nothing(), "nothing"),
+        Substitute((1,), Nothing(), "another"),
     ]
     assert len({json.dumps(edit_record(edit), sort_keys=True) for edit in edits}) == len(edits)
 

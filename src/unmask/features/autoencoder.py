@@ -203,7 +203,10 @@ def with_unit_decoder(sae: SparseAutoencoder) -> SparseAutoencoder:
     Of a TopK autoencoder the latents that are chosen become those that write most, so this is for one that was trained
     to rank latents so.
     """
-    norms = sae.decoder_norms.clamp_min(torch.finfo(sae.decoder.dtype).tiny)
+    norms = sae.decoder_norms
+    lengths = norms.clamp_min(
+        torch.finfo(norms.dtype).tiny
+    )  # a latent that writes nothing reads nothing either
     activation = sae.activation
     if isinstance(activation, JumpReLU):
         activation = JumpReLU(activation.threshold * norms.float())
@@ -211,6 +214,6 @@ def with_unit_decoder(sae: SparseAutoencoder) -> SparseAutoencoder:
         sae,
         encoder=sae.encoder * norms[:, None],
         encoder_bias=sae.encoder_bias * norms,
-        decoder=sae.decoder / norms[:, None],
+        decoder=sae.decoder / lengths[:, None],
         activation=activation,
     )

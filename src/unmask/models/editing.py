@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unmask.models.edits import Add, Clamp, Edit, Erase, ProjectOut, parting, same_effect, touched
+from unmask.models.edits import Add, Clamp, Edit, Erase, ProjectOut, Substitute, parting, same_effect, touched
 from unmask.models.errors import ModelError
 from unmask.models.tree import Path
 
@@ -157,6 +157,16 @@ def _change(edits: Sequence[Any], width: int, device: torch.device) -> Change:
         return lambda states, which, at: (
             (places[which] - (states * rights[which]).sum(-1))[:, None] * lefts[which]
         )
+    if isinstance(first, Substitute):
+
+        def substitute(states: Tensor, which: Tensor, at: Tensor) -> Tensor:
+            change = torch.empty_like(states)
+            for number in which.unique().tolist():
+                here = which == number
+                change[here] = edits[number].coder.reconstruct(states[here]).to(states) - states[here]
+            return change
+
+        return substitute
     units = tensor([_fits(edit.vector.unit(), width) for edit in edits])
     if isinstance(first, Clamp):
         values = numbers([edit.value for edit in edits])

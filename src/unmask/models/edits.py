@@ -7,10 +7,13 @@ the positions that it touches. The arithmetic is in `editing.py`; nothing here i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Where = Literal["all", "prompt", "generated"]
 """Which positions an edit touches: "prompt" is every position before the first continuation token, "generated" is
@@ -164,7 +167,35 @@ class Patch:
             )
 
 
-Edit = Add | ProjectOut | Erase | Clamp | Patch
+class Coder(Protocol):
+    """What can stand in for states, such as a sparse autoencoder."""
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """`[n, d] -> [n, d]`, on the device of `x`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Substitute:
+    """h = coder(h): what a coder makes of the states takes their place.
+
+    Attributes:
+        coder: makes it.
+        key: the coder's provenance; equality and hash go by it and not by the coder.
+    """
+
+    layers: tuple[int, ...]
+    coder: Coder = field(compare=False, repr=False)
+    key: str
+    where: Where = "all"
+    skip_first: bool = True
+    positions: Positions = None
+
+    def __post_init__(self) -> None:
+        _check_place(self.layers, self.where, self.positions)
+
+
+Edit = Add | ProjectOut | Erase | Clamp | Patch | Substitute
 
 
 def touched(edit: Edit, start: int, length: int) -> NDArray[np.bool_]:
@@ -221,6 +252,8 @@ def edit_record(edit: Edit) -> dict[str, Any]:
             record |= {"vector": edit.vector.key, "value": edit.value}
         case Patch():
             record |= {"vector": edit.vector.key, "values": edit.key, "positions": None}
+        case Substitute():
+            record |= {"coder": edit.key}
     if edit.positions is not None:
         record["positions"] = list(edit.positions)
     return record

@@ -55,11 +55,12 @@ def drawn(
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
+    rows = torch.nn.functional.normalize(draw(F, D), dim=1)
     kinds = {"topk": TopK(5), "relu": ReLU(), "jumprelu": JumpReLU(draw(F).abs())}
     return SparseAutoencoder(
         encoder=draw(F, D),
         encoder_bias=draw(F),
-        decoder=draw(F, D) * draw(F, 1).exp(),
+        decoder=rows * (0.5 + 1.5 * draw(F, 1).sigmoid()),
         bias=draw(D),
         activation=kinds[activation],
         centred=centred,

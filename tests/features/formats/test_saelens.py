@@ -14,8 +14,7 @@ from torch import Tensor
 
 from unmask.features.autoencoder import JumpReLU, TopK
 from unmask.features.errors import DictionaryError
-from unmask.features.formats import read_saelens, saelens, write_saelens
-from unmask.features.formats.hooks import hook_names, layer_of
+from unmask.features.formats import files, read_saelens, saelens, write_saelens
 
 from .seen import SAELENS, D, F, assert_does, changed, drawn, seen_in
 
@@ -195,6 +194,7 @@ def test_what_ours_cannot_be_is_refused(case: str, says: str) -> None:
         ("standard", {"dtype": None}, {}, 'no "dtype"'),
         ("standard", {"dtype": "float8"}, {}, "dtype is 'float8'"),
         ("standard", {"d_in": None}, {}, 'no "d_in"'),
+        ("standard", {"metadata": ["tiny"]}, {}, "JSON object was expected"),
         ("standard", {"d_sae": "24"}, {}, "whole number"),
         ("topk", {"k": None}, {}, 'no "k"'),
         ("topk", {"k": 0}, {}, "whole number"),
@@ -212,6 +212,7 @@ def test_what_ours_cannot_be_is_refused(case: str, says: str) -> None:
         ("jumprelu", {}, {"threshold": torch.full((F,), torch.nan)}, "not finite"),
         ("batchtopk_checkpoint", {}, {"topk_threshold": torch.tensor(0.0)}, "before its threshold was set"),
         ("legacy", {"activation_fn_str": "tanh-relu"}, {}, "tanh-relu"),
+        ("legacy_topk", {"activation_fn_kwargs": {}}, {}, '"k": None'),
         ("legacy", {"normalize_activations": True}, {}, "do not hold the scale yet"),
         ("legacy", {"hook_point": "blocks.3.attn.hook_z"}, {}, "attention heads"),
     ],
@@ -281,7 +282,7 @@ def test_a_write_that_is_cut_off_leaves_nothing_to_read(
 
     write_saelens(drawn("relu"), tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(saelens, "write_atomically", cut)
+        patched.setattr(files, "write_atomically", cut)
         with pytest.raises(KeyboardInterrupt):
             write_saelens(drawn("topk"), tmp_path)
     with pytest.raises(DictionaryError, match=r"cfg\.json is missing"):
@@ -296,35 +297,3 @@ def test_weights_of_an_unknown_dtype_are_not_written(tmp_path: Path) -> None:
     object.__setattr__(sae, "encoder", sae.encoder.to(torch.float8_e4m3fn))
     with pytest.raises(DictionaryError, match="float8_e4m3fn"):
         write_saelens(sae, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "layer"),
-    [
-        ("blocks.3.hook_resid_post", 4),
-        ("blocks.0.hook_resid_pre", 0),
-        ("blocks.11.hook_resid_pre", 11),
-        ("layers.15", 16),
-        ("model.layers.3", 4),
-        ("model.language_model.layers.12.output", 13),
-        ("transformer.h.3", 4),
-        ("hook_embed", 0),
-        ("somewhere", None),
-        ("players.3", None),
-    ],
-)
-def test_a_hook_is_the_layer_that_it_is(name: str, layer: int | None) -> None:
-    assert layer_of(name) == layer
-
-
-@pytest.mark.parametrize(
-    "name", ["blocks.3.hook_mlp_out", "blocks.3.hook_resid_mid", "layers.3.mlp", "h.3.attn"]
-)
-def test_a_hook_inside_a_block_is_refused(name: str) -> None:
-    with pytest.raises(DictionaryError, match="residual stream"):
-        layer_of(name)
-
-
-def test_every_layer_has_a_hook() -> None:
-    for layer in range(40):
-        assert {layer_of(name) for name in hook_names(layer).values()} == {layer}

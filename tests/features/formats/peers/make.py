@@ -3,9 +3,9 @@
     pip install sae-lens==6.54.12 eai-sparsify==1.3.3
     python tests/features/formats/peers/make.py
 
-Every folder gets a `seen.safetensors`: inputs x `[n, d]`, and by the library codes `[n, F]` and out `[n, d]`. The tests of
-the readers hold ours against it where the libraries are not installed. Where SAELens is, tests/features/formats/test_live.py
-also opens with it what unmask writes.
+Every folder gets a `seen.safetensors`: inputs x `[n, d]`, and by the library codes `[n, F]` and out `[n, d]`. The tests
+of the readers hold ours against it where the libraries are not installed. Where SAELens is, test_live.py opens with it
+what unmask writes.
 """
 
 from __future__ import annotations
@@ -269,7 +269,8 @@ def sparsify() -> None:
         x[-1] = sae.b_dec
         values, latents, _ = sae.encode(x)
         codes = torch.zeros(N, sae.num_latents).scatter_(1, latents, values)
-        seen = {"x": x, "codes": codes, "out": sae(x).sae_out}
+        # Not what forward returns: with multi_topk that is the output of four times k latents.
+        seen = {"x": x, "codes": codes, "out": sae.decode(values, latents)}
         save_file(seen, SPARSIFY / name / "seen.safetensors")
     run = {"sae": cases["layers.3"].to_dict(), "model": "tiny", "dataset": "text", "ctx_len": 128}
     (SPARSIFY / "config.json").write_text(json.dumps(run, indent=1, sort_keys=True) + "\n")
