@@ -34,7 +34,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="rounds; each runs every program once")
     parser.add_argument("--threads", type=int, default=machine.cores(), help="default: one a core")
     parser.add_argument("--full", action="store_true", help="the audit with --profile standard too")
-    parser.add_argument("--write", action="store_true", help="write RESULTS.md")
+    parser.add_argument(
+        "--write", action="store_true", help="write RESULTS.md, or RESULTS-CASES.md of some cases"
+    )
     parser.add_argument("--profile", action="store_true", help="print where unmask's time goes instead")
     args = parser.parse_args(words)
     if args.repeats < 1:
@@ -69,7 +71,10 @@ def main() -> int:
     facts["left out"] = ", ".join(left_out) or "nothing"
     text = report.render(outcomes, facts, args.repeats)
     if args.write:
-        RESULTS.write_text(f"{report.HEAD}\n{text}", encoding="utf-8")
+        results = (
+            RESULTS if args.only == [*cases.CASES] else RESULTS.with_stem(f"RESULTS-{'-'.join(args.only)}")
+        )
+        results.write_text(f"{report.HEAD}\n{text}", encoding="utf-8")
     print(text)
     return int(any(outcome.failed for outcome in outcomes))
 

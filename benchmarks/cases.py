@@ -12,13 +12,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import material
-from benchmarks.contest import Contender, ContestError, capture, ours, peer, plain, race, run_json
+from benchmarks.contest import Contender, ContestError, capture, code_of, ours, peer, plain, race, run_json
 from benchmarks.results import Limit, Outcome, Ratio, Sample
 
 FLOOR = "the floor"
 LOG_PROB_BAR = 1e-4
 STATE_BAR = 1e-5
 FLAT_MIB = 32
+DICTIONARY_LAYER = 15
 SAMPLED = ("--samples", "3", "--new-tokens", "48")
 READERS: Mapping[str, tuple[str, float | None]] = {
     "bare": (f"bare sorted forward ({FLOOR})", 0.95),
@@ -201,6 +202,49 @@ def generate(bench: Bench) -> Outcome:
     return Outcome("generate", about, tuple(found))
 
 
+def dictionary(bench: Bench) -> Outcome:
+    """Training a TopK autoencoder, and coding with it."""
+    tokens, rows = 200_000, 120_000
+    path = material.activations(bench.model, bench.folder / "activations.npy", DICTIONARY_LAYER, rows)
+    words = ("--activations", path, "--width", "4096", "--k", "32", "--tokens", tokens)
+    trained = bench.race(
+        [
+            code_of("train", *words, name="unmask"),
+            peer(bench.peers, "sae", "sae.py", "saelens", *words, name="saelens"),
+            peer(bench.peers, "sae", "sae.py", "sparsify", *words, name="sparsify"),
+        ]
+    )
+    us = trained["unmask"]
+    ratios = [
+        Ratio("train TopK, float32", "SAELens", us, trained["saelens"], 3.0),
+        Ratio("train TopK, float32", "sparsify", us, trained["sparsify"], 1.3),
+    ]
+    for dtype in ("float32", "bfloat16"):
+        for what, said, bar in (("decode", "decode", 20.0), ("both", "encode and decode", 1.5)):
+            sizes = ("--what", what, "--width", "16384", "--k", "32", "--dtype", dtype)
+            found = bench.race([code_of(one, *sizes, name=one) for one in ("sparse", "dense")])
+            ratios.append(
+                Ratio(f"{said}, {dtype}", "the dense products", found["sparse"], found["dense"], bar)
+            )
+    left = {name: sample.fvu for name, sample in trained.items()}
+    best = min(value for name, value in left.items() if name != "unmask" and value is not None)
+    assert us.fvu is not None
+    limit = Limit(
+        "train TopK: variance left after equal tokens, over that of the better peer",
+        us.fvu / best,
+        "×",
+        1.0,
+        detail=", ".join(f"{name} {value:.3f}" for name, value in left.items()),
+    )
+    about = (
+        f"4,096 latents, k = 32, {tokens:,} tokens in batches of 2,048 at a constant rate of .001, drawn alike from "
+        f"the same {rows:,} states of width 576 (layer {DICTIONARY_LAYER}, no first tokens); what is left is of the "
+        "variance of 4,096 held-out ones. Codes: 16,384 latents, k = 32, 4,096 random tokens of width 576; the dense "
+        "side makes the whole matrix of codes and multiplies it."
+    )
+    return Outcome("dictionary", about, tuple(ratios), (limit,))
+
+
 CASES: Mapping[str, Callable[[Bench], Outcome]] = {
     "read": read,
     "score": score,
@@ -208,6 +252,7 @@ CASES: Mapping[str, Callable[[Bench], Outcome]] = {
     "memory": memory,
     "audit": audit,
     "generate": generate,
+    "dictionary": dictionary,
 }
 
 

@@ -38,12 +38,17 @@ def ours(*words: str | Path, name: str = "unmask") -> Contender:
     return Contender(name, (sys.executable, "-m", "benchmarks.ours", *map(str, words)))
 
 
+def code_of(*words: object, name: str) -> Contender:
+    """A side of what dictionaries do."""
+    return Contender(name, (sys.executable, "-m", "benchmarks.dictionaries", *map(str, words)))
+
+
 def plain(*words: str | Path, name: str) -> Contender:
     """A floor or plain transformers, in unmask's own environment."""
     return Contender(name, (sys.executable, "-m", "benchmarks.plain", *map(str, words)))
 
 
-def peer(environments: Path, family: str, script: str, *words: str | Path, name: str) -> Contender:
+def peer(environments: Path, family: str, script: str, *words: object, name: str) -> Contender:
     """A peer in the environment of its family below `environments`."""
     python = environments / family / "bin" / "python"
     if not python.exists():
@@ -118,4 +123,4 @@ def sample_of(lines: Sequence[Mapping[str, Any]]) -> Sample:
     unit = next(unit for unit in UNITS if unit in lines[0])
     rates = tuple(line[unit] / seconds for line in lines for seconds in line["seconds"])
     peak = max(line["peak_mib"] for line in lines)
-    return Sample(f"{unit}/s", rates, peak, lines[-1].get("sum_logprob"))
+    return Sample(f"{unit}/s", rates, peak, lines[-1].get("sum_logprob"), lines[-1].get("fvu"))

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from unmask.domains import Domain, load_domain
 from unmask.domains.schema import POLES, Question
 
@@ -33,6 +36,31 @@ def long_texts(count: int, statements_each: int) -> list[str]:
     pool = [text for row in domain().statements for text in (row.a, row.b)]
     draw = random.Random(_SEED)
     return [" ".join(draw.sample(pool, statements_each)) for _ in range(count)]
+
+
+def activations(model: Path, path: Path, layer: int, count: int) -> Path:
+    """The states of a layer at every token but the first of texts of several statements: float32 `[count, d]`, .npy.
+
+    Rows come in a random order, so that those at the front are of all texts.
+    """
+    from benchmarks.plain import load
+
+    tokenizer, net = load(str(model), "bfloat16")
+    tokenizer.padding_side = "right"
+    parts: list[torch.Tensor] = []
+    texts, found = iter(long_texts(count // 20, 2)), 0
+    while found < count:
+        inputs = tokenizer([next(texts) for _ in range(32)], return_tensors="pt", padding=True)
+        with torch.inference_mode():
+            states = net.model(**inputs, output_hidden_states=True).hidden_states[layer]
+        mask = inputs["attention_mask"].bool()
+        mask[:, 0] = False
+        parts.append(states[mask].float())
+        found += len(parts[-1])
+    whole = torch.cat(parts)
+    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(_SEED))
+    np.save(path, whole[order[:count]].numpy())
+    return path
 
 
 def persona_grid(tokenizer: Any, personas: int = 16, questions: int = 8) -> list[dict[str, str]]:

@@ -91,14 +91,14 @@ def generate(
     return "tokens", run
 
 
-def report(peer: str, work: str, unit: str, done: int, seconds: Sequence[float]) -> None:
-    """Print the JSON line; `done` is the amount of work in one repeat."""
+def report(peer: str, work: str, unit: str, done: int, seconds: Sequence[float], **more: float) -> None:
+    """Print the JSON line; `done` is the amount of work in one repeat, `more` what else it says."""
     # Linux counts ru_maxrss in KiB, macOS in bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (
         2**20 if sys.platform == "darwin" else 2**10
     )
     line = {"peer": peer, "work": work, unit: done, "seconds": [round(took, 3) for took in seconds]}
-    print(json.dumps({**line, "per_second": round(done / median(seconds), 2), "peak_mib": peak}))
+    print(json.dumps({**line, "per_second": round(done / median(seconds), 2), "peak_mib": peak, **more}))
 
 
 def main() -> None:

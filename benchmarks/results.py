@@ -15,12 +15,14 @@ class Sample:
         rates: one a round.
         peak_mib: the largest resident set of any round.
         sum_logprob: of everything scored, where the program says it.
+        fvu: the share of held-out variance that a dictionary leaves, where it trained one.
     """
 
     unit: str
     rates: tuple[float, ...]
     peak_mib: int
     sum_logprob: float | None = None
+    fvu: float | None = None
 
     @property
     def median(self) -> float:
