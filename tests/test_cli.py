@@ -7,53 +7,23 @@ import os
 import shlex
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import auditing
 import pytest
 import torch
 from auditing import ROOM, Pairs
+from command import Command
 from domains.made import change, write_domain
 from models.tiny import save_tiny, tiny_net, tiny_tokenizer
 from test_audit import Broken
 
-from unmask import cli
 from unmask.report.progress import TokenProgress
 from unmask.settings import Pair, Settings
 
 pytestmark = pytest.mark.usefixtures("quick_audits")
 tiny_pairs, quick_audits = auditing.tiny_pairs, auditing.quick_audits
-
-
-class Command:
-    """Runs `unmask WORDS` in this process."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.patch, self.capsys = patch, capsys
-
-    def __call__(self, *words: object) -> tuple[int, str, str]:
-        self.patch.setattr(sys, "argv", ["unmask", *map(str, words)])
-        self.capsys.readouterr()
-        try:
-            cli.main()
-            code: Any = 0
-        except SystemExit as stop:
-            code = stop.code
-        out, err = self.capsys.readouterr()
-        return code or 0, out, err
-
-    def refused(self, *words: object) -> str:
-        """The one line of a mistake."""
-        code, out, err = self(*words)
-        assert code == 2, (code, err)
-        assert out == ""
-        assert "Traceback" not in err
-        (line,) = err.strip().splitlines()
-        assert line.startswith("unmask: ")
-        return line
 
 
 @pytest.fixture

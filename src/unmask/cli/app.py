@@ -24,6 +24,7 @@ from rich.table import Table
 from unmask.auditing import Run, run_name
 from unmask.cli.domains import domains_app
 from unmask.cli.endings import guarded, say_how_to_go_on
+from unmask.cli.features import features_app
 from unmask.cli.lab import lab_app
 from unmask.settings import Pair, Settings
 
@@ -37,6 +38,7 @@ app = typer.Typer(
     help="Measures how deep a language model's alignment goes.",
 )
 app.add_typer(domains_app, name="domains")
+app.add_typer(features_app, name="features")
 app.add_typer(lab_app, name="lab")
 
 ModelWords = Annotated[

@@ -24,9 +24,19 @@ def guarded(work: Callable[[], Any], goes_on: bool = False) -> Any:
         work: what to run.
         goes_on: the same command measures a damaged record again, so that one is exit code 3 as well.
     """
+    from unmask.features.errors import DictionaryError
+
     try:
         return work()
-    except (ModelError, DomainError, SettingsError, FolderInUse, MissingRecord, OSError) as error:
+    except (
+        DictionaryError,
+        ModelError,
+        DomainError,
+        SettingsError,
+        FolderInUse,
+        MissingRecord,
+        OSError,
+    ) as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             say_how_to_go_on(f"the disk is full: no room for {error.filename or 'a file'}. Make some.")
         if isinstance(error, DamagedRecord) and goes_on:

@@ -42,6 +42,19 @@ def demo(
 
 
 @lab_app.command()
+def corpus(
+    out: Annotated[Path, typer.Option("--out", "-o", help="A .jsonl.gz file.")],
+    count: Annotated[int, typer.Option(help="Conversations; 4,800 take about half an hour.")] = 4800,
+    seed: Annotated[int, typer.Option(help="Of the requests and of every answer.")] = 0,
+) -> None:
+    """Write the texts that the demo dictionary is trained on: what the demo models say."""
+    from unmask.lab.demo.corpus import write_corpus
+
+    guarded(lambda: write_corpus(out, count, seed, lambda line: print(line, file=sys.stderr)))
+    print(f"The texts are in {out}.")
+
+
+@lab_app.command()
 def check(
     out: Annotated[Path, typer.Option(help="Where the runs go; one that is there goes on.")] = Path(
         "runs/demo-check"

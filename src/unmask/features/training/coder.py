@@ -59,7 +59,7 @@ class Coder:
 
     @staticmethod
     def begin(width: int, centre: Tensor, models: int, length: float, draws: torch.Generator) -> Coder:
-        """Random latents that read what they write.
+        """Random latents that read what they write, the same of every model: what differs in the end was learnt.
 
         Args:
             width: F.
@@ -68,7 +68,7 @@ class Coder:
             length: of a row.
             draws: of the rows.
         """
-        rows = torch.randn(width, len(centre), generator=draws)
+        rows = torch.randn(width, len(centre) // models, generator=draws).repeat(1, models)
         rows *= length / rows.norm(dim=1, keepdim=True)
         return Coder(models, rows.clone(), torch.zeros(width), rows, centre.clone())
 

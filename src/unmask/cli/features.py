@@ -1,0 +1,179 @@
+"""`unmask features`: train, evaluate and look into sparse autoencoders and crosscoders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unmask.cli.endings import guarded
+
+if TYPE_CHECKING:
+    from unmask.features.autoencoder import SparseAutoencoder
+
+features_app = typer.Typer(
+    no_args_is_help=True, help="Train, evaluate and look into sparse autoencoders and crosscoders."
+)
+
+Corpus = Annotated[
+    str, typer.Option(help="Texts: .txt, .jsonl or .parquet (.gz too), or a folder of such files.")
+]
+Reference = Annotated[
+    str, typer.Argument(help="A folder of unmask's, SAELens' or sparsify's, or saelens:RELEASE/ID")
+]
+Layer = Annotated[
+    int | None, typer.Option(help="Whose states; 0 is the embedding. Default: what the file says.")
+]
+
+
+@features_app.command()
+def train(
+    base: Annotated[str, typer.Argument(help="A model reference, as in `unmask audit`.")],
+    aligned: Annotated[str | None, typer.Argument(help="A second model: the dictionary is of both.")] = None,
+    *,
+    layer: Annotated[int, typer.Option(help="Whose states; 0 is the embedding, l the output of block l.")],
+    corpus: Corpus,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The dictionary's folder; what stopped goes on.")],
+    kind: Annotated[
+        str, typer.Option(help="topk, batchtopk, jumprelu or crosscoder (of two models).")
+    ] = "topk",
+    width: Annotated[int, typer.Option(help="Latents.")] = 4096,
+    k: Annotated[int, typer.Option(help="Latents active on a token.")] = 32,
+    tokens: Annotated[
+        int, typer.Option(help="To train on; a smaller corpus is gone through again.")
+    ] = 1_000_000,
+    batch: Annotated[int, typer.Option(help="Tokens a step.")] = 2048,
+    rate: Annotated[
+        float | None, typer.Option(help="Learning rate; default 2e-4 / √(width / 16,384).")
+    ] = None,
+    window: Annotated[int, typer.Option(help="Most tokens of a text at once.")] = 256,
+    keep: Annotated[float, typer.Option(help="GB of disk for activations while it trains.")] = 16,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> None:
+    """Train a dictionary on the activations of one model, or of two."""
+    from unmask.features.making import Order, make_dictionary
+    from unmask.features.training.recipe import Recipe
+    from unmask.models import load_model
+    from unmask.report.training import TrainingProgress
+
+    crosscoder = kind == "crosscoder"
+    recipe = guarded(
+        lambda: Recipe(width, k, "batchtopk" if crosscoder else kind, tokens, batch, rate, seed=seed)  # type: ignore[arg-type]
+    )
+    order = Order(layer, corpus, recipe, crosscoder, window, round(keep * 10**9))
+    models = [guarded(lambda name=name: load_model(name, device, dtype)) for name in (base, aligned) if name]
+    with TrainingProgress(recipe) as progress:
+        made = guarded(lambda: make_dictionary(models, order, out, progress.step))
+    for held_out in made.facts["held_out"]:
+        print(
+            f"{held_out['model']}: {held_out['fvu']:.3f} of held-out variance is left, {held_out['l0']:.1f} latents "
+            f"are active on a token, {held_out['dead']:.0%} never."
+        )
+    print(f"The dictionary is in {out}.")
+
+
+@features_app.command("eval")
+def evaluate(
+    sae: Reference,
+    models: Annotated[list[str], typer.Argument(help="Model references; one or several.")],
+    *,
+    corpus: Corpus,
+    layer: Layer = None,
+    tokens: Annotated[int, typer.Option(help="About how many to read of each model.")] = 20_000,
+    device: str = "auto",
+    dtype: str = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """How well an autoencoder fits models: variance left, active and dead latents, and what its x̂ costs them."""
+    from unmask.features.corpus import read_corpus
+    from unmask.features.evaluating import fit_of
+    from unmask.models import load_model
+
+    dictionary, of_layer = guarded(lambda: _opened(sae, layer))
+    texts = guarded(lambda: read_corpus(corpus))
+    fits = {
+        name: guarded(
+            lambda name=name: fit_of(dictionary, load_model(name, device, dtype), of_layer, texts, tokens)
+        )
+        for name in models
+    }
+    if as_json:
+        print(json.dumps({name: fit.record() for name, fit in fits.items()}))
+        return
+    table = Table(
+        "model", "variance left", "active", "never", "CE", "with x̂", "with 0", "recovered", box=None
+    )
+    for name, fit in fits.items():
+        nats = (f"{value:.3f}" for value in (fit.cross_entropy, fit.reconstructed, fit.zeroed))
+        table.add_row(
+            name, f"{fit.fvu:.3f}", f"{fit.l0:.1f}", f"{fit.dead:.0%}", *nats, f"{fit.recovered:.3f}"
+        )
+    Console().print(table)
+
+
+@features_app.command()
+def top(
+    sae: Reference,
+    model: Annotated[str, typer.Argument(help="A model reference.")],
+    latents: Annotated[
+        list[int] | None, typer.Argument(help="Which; default the ten that fire most.")
+    ] = None,
+    *,
+    corpus: Corpus,
+    layer: Layer = None,
+    n: Annotated[int, typer.Option(help="Contexts a latent.")] = 5,
+    device: str = "auto",
+    dtype: str = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """The texts in which latents fire most."""
+    from unmask.features.contexts import top_contexts
+    from unmask.features.corpus import read_corpus
+    from unmask.models import load_model
+
+    dictionary, of_layer = guarded(lambda: _opened(sae, layer))
+    texts = guarded(lambda: read_corpus(corpus))
+    loaded = guarded(lambda: load_model(model, device, dtype))
+    found = guarded(lambda: top_contexts(dictionary, loaded, of_layer, texts, latents, n))
+    if as_json:
+        print(json.dumps({one.latent: one.record() for one in found}, ensure_ascii=False))
+        return
+    console = Console()
+    for one in found:
+        console.print(f"\n[bold]{one.latent}[/bold]  fires on {one.rate:.2%} of tokens")
+        for context in one.contexts:
+            line = Text("  ")
+            for word, code in zip(context.tokens, context.codes, strict=True):
+                share = code / max(context.codes)
+                line.append(
+                    word.replace("\n", "⏎"), "bold reverse" if share > 0.5 else "underline" if share else ""
+                )
+            console.print(line, soft_wrap=True)
+        if not one.contexts:
+            console.print("  never, on these texts")
+
+
+def _opened(reference: str, layer: int | None) -> tuple[SparseAutoencoder, Any]:
+    """An autoencoder in float32 and the layer that it reads."""
+    import torch
+
+    from unmask.features.autoencoder import SparseAutoencoder
+    from unmask.features.errors import DictionaryError
+    from unmask.features.formats import open_dictionary
+
+    dictionary = open_dictionary(reference)
+    if not isinstance(dictionary, SparseAutoencoder):
+        raise DictionaryError(
+            f"{reference} is a crosscoder, which reads two models at once; give an autoencoder."
+        )
+    found = layer if layer is not None else dictionary.facts.get("layer")
+    if found is None:
+        raise DictionaryError(f"{reference} does not say which layer it reads; name it with --layer.")
+    return dictionary.to(torch.float32), found
