@@ -1,0 +1,114 @@
+"""Which features went silent: what can be said of one that was hardly ever seen to fire.
+
+Nothing in n prompts does not say never: a rate up to about 3/n gives 0 hits in one of twenty such samples. So a latent
+is *silenced* only where the largest rate that its hits allow is below a tenth of base's, and so few hits would hardly
+come by chance at base's rate; it is *alive* where its rate is surely more than half of base's. Between them, or where
+base itself fires too rarely to tell, nothing is said.
+
+A latent also fires, weakly, on what merely resembles its feature: features overlap, since there are more of them than
+dimensions. In planted activations a feature that is never there still has codes above 0 on some 8 % of prompts, as many
+as silence could leave. So *to fire* is to reach half of the strength that the latent usually has in base.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from unmask.stats import benjamini_hochberg
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+HALF = 0.5
+"""Of a latent's usual strength in base: what it must reach to fire."""
+SHARE = 0.1
+"""Of base's rate: what a silenced latent's rate must be below."""
+WITHIN = 2.0
+"""Times: a latent whose rate is surely within this of base's is alive."""
+LEVEL = 0.01
+"""Of the false discovery rate among latents that are called silenced."""
+
+
+@dataclass(frozen=True, eq=False)
+class Deactivation:
+    """Firing in two models, of m latents on n prompts each.
+
+    Attributes:
+        base_rate: `[m]`, the share of base's prompts on which a latent fires.
+        aligned_rate: `[m]`, of aligned's.
+        bound: `[m]`, the largest rate in aligned that its hits allow (one-sided 95 %; 3/n for none in n).
+        probability: `[m]`, of so few hits in aligned at base's rate.
+        q: `[m]`, the same, adjusted for all m.
+        silenced: `[m]`.
+        alive: `[m]`.
+    """
+
+    base_rate: Floats
+    aligned_rate: Floats
+    bound: Floats
+    probability: Floats
+    q: Floats
+    silenced: Booleans
+    alive: Booleans
+
+    @property
+    def share(self) -> tuple[float, float, float]:
+        """The share of latents that is silenced: as their rates say, the least and the most that is sure."""
+        m = max(len(self.silenced), 1)
+        seen = self.aligned_rate < SHARE * self.base_rate
+        return float(seen.mean()), float(self.silenced.sum() / m), float(1 - self.alive.sum() / m)
+
+
+def floors(peaks: npt.ArrayLike) -> Floats:
+    """The code from which on a latent fires: half of its usual one; ∞ for a latent that is never active.
+
+    Args:
+        peaks: `[n, m]`, each latent's largest code on each of base's prompts, 0 where it is not active.
+
+    Returns:
+        `[m]`.
+    """
+    active = np.where(np.asarray(peaks) > 0, peaks, np.nan)
+    ever = ~np.isnan(active).all(0)
+    usual = np.full(active.shape[1], np.inf)
+    usual[ever] = np.nanmedian(active[:, ever], axis=0)
+    return HALF * usual
+
+
+def deactivation(
+    base_hits: npt.ArrayLike, aligned_hits: npt.ArrayLike, base_n: int, aligned_n: int
+) -> Deactivation:
+    """Compare firing in two models.
+
+    Args:
+        base_hits: `[m]`, on how many of base's prompts each latent fires.
+        aligned_hits: `[m]`, on how many of aligned's.
+        base_n: base's prompts.
+        aligned_n: aligned's.
+
+    Raises:
+        ValueError: no prompts, or more hits than prompts.
+
+    Source: Clopper and Pearson 1934; the rule of three, Hanley and Lippman-Hand 1983.
+    """
+    base, aligned = np.asarray(base_hits, dtype=np.int64), np.asarray(aligned_hits, dtype=np.int64)
+    if min(base_n, aligned_n) < 1 or (base > base_n).any() or (aligned > aligned_n).any():
+        raise ValueError(
+            f"{base.max(initial=0)} hits in {base_n} prompts, {aligned.max(initial=0)} in {aligned_n}."
+        )
+    base_rate, aligned_rate = base / base_n, aligned / aligned_n
+    bound = np.where(
+        aligned == aligned_n, 1.0, stats.beta.ppf(0.95, aligned + 1, np.maximum(aligned_n - aligned, 1))
+    )
+    least = np.where(aligned == 0, 0.0, stats.beta.ppf(0.05, np.maximum(aligned, 1), aligned_n - aligned + 1))
+    base_most = np.where(base == base_n, 1.0, stats.beta.ppf(0.95, base + 1, np.maximum(base_n - base, 1)))
+    probability = stats.binom.cdf(aligned, aligned_n, base_rate)
+    q = benjamini_hochberg(probability) if len(base) else probability
+    silenced = (bound < SHARE * base_rate) & (q < LEVEL)
+    return Deactivation(
+        base_rate, aligned_rate, bound, probability, q, silenced, (least * WITHIN > base_most) & (base > 0)
+    )
