@@ -210,6 +210,7 @@ def dictionary(bench: Bench) -> Outcome:
     trained = bench.race(
         [
             code_of("train", *words, name="unmask"),
+            code_of("train", "--bare", *words, name="unmask, bare"),
             peer(bench.peers, "sae", "sae.py", "saelens", *words, name="saelens"),
             peer(bench.peers, "sae", "sae.py", "sparsify", *words, name="sparsify"),
         ]
@@ -227,7 +228,7 @@ def dictionary(bench: Bench) -> Outcome:
                 Ratio(f"{said}, {dtype}", "the dense products", found["sparse"], found["dense"], bar)
             )
     left = {name: sample.fvu for name, sample in trained.items()}
-    best = min(value for name, value in left.items() if name != "unmask" and value is not None)
+    best = min(value for name, value in left.items() if "unmask" not in name and value is not None)
     assert us.fvu is not None
     limit = Limit(
         "train TopK: variance left after equal tokens, over that of the better peer",
@@ -239,8 +240,10 @@ def dictionary(bench: Bench) -> Outcome:
     about = (
         f"4,096 latents, k = 32, {tokens:,} tokens in batches of 2,048 at a constant rate of .001, drawn alike from "
         f"the same {rows:,} states of width 576 (layer {DICTIONARY_LAYER}, no first tokens); what is left is of the "
-        "variance of 4,096 held-out ones. Codes: 16,384 latents, k = 32, 4,096 random tokens of width 576; the dense "
-        "side makes the whole matrix of codes and multiplies it."
+        "variance of 4,096 states of other statements. unmask scales its inputs, begins with their mean and revives "
+        "silent latents; the peers' programs do none of these, nor does unmask 'bare'. Nothing warms up. Codes: 16,384 "
+        "latents, k = 32, 4,096 random tokens of width 576; the dense side makes the whole matrix of codes and "
+        "multiplies it."
     )
     return Outcome("dictionary", about, tuple(ratios), (limit,))
 

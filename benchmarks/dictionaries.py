@@ -1,7 +1,9 @@
 """unmask's side of training, and both sides of sparse against dense codes.
 
-`python -m benchmarks.dictionaries train|sparse|dense …` prints one JSON line, as the peers do. `train` does what
-peers/sae.py has its libraries do: the same batches of the same activations, width, k and rate, held constant.
+`python -m benchmarks.dictionaries train|sparse|dense …` prints one JSON line, as the peers do. `train` trains on the
+batches that peers/sae.py draws, with the same width, k and rate, held constant. What else differs is unmask's own
+recipe: inputs are scaled to a length of √d, the bias begins at their mean, and latents that are silent for a tenth of
+the tokens are revived, which costs time; `--bare` leaves all three out, as in the peers' programs.
 """
 
 from __future__ import annotations
@@ -15,14 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.material import HELD_OUT
 from benchmarks.plain import report
 from unmask.features.autoencoder import SparseAutoencoder, TopK
 from unmask.features.training.finishing import finished_autoencoder
 from unmask.features.training.recipe import Recipe
 from unmask.features.training.trainer import Trainer
 
-HELD_OUT = 4096
-"""Rows at the front that nothing is trained on, as in peers/sae.py."""
 CODED = 4096
 """Tokens that are encoded and decoded at once."""
 
@@ -32,11 +33,22 @@ def train(args: argparse.Namespace) -> None:
     data = torch.from_numpy(np.load(args.activations))
     held_out, activations = data[:HELD_OUT], data[HELD_OUT:]
     recipe = Recipe(
-        args.width, args.k, tokens=args.tokens, batch=args.batch, rate=args.lr, warm_up=0, decay=0
+        args.width,
+        args.k,
+        tokens=args.tokens,
+        batch=args.batch,
+        rate=args.lr,
+        warm_up=0,
+        decay=0,
+        aux=0.0 if args.bare else 1 / 32,
     )
     order = torch.Generator().manual_seed(0)
     begun = time.perf_counter()
     trainer = Trainer.begin(recipe, activations[: args.batch, None])
+    if args.bare:
+        trainer.variance *= float(trainer.scale) ** 2
+        trainer.scale = torch.ones(1)
+        trainer.coder.bias.zero_()
     for _ in range(recipe.steps):
         trainer.train(activations[torch.randint(len(activations), (args.batch,), generator=order)][:, None])
     seconds = time.perf_counter() - begun
@@ -91,6 +103,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--bare", action="store_true", help="raw inputs, no first bias, no revival")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()

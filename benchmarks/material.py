@@ -15,6 +15,8 @@ from unmask.domains import Domain, load_domain
 from unmask.domains.schema import POLES, Question
 
 _SEED = 0
+HELD_OUT = 4096
+"""Rows at the front that nothing is trained on, as in peers/sae.py."""
 _SYSTEM = "A user talks with an assistant."
 
 
@@ -31,9 +33,9 @@ def statements(tokenizer: Any, count: int = 256, shortest: int = 12, longest: in
     return random.Random(_SEED).sample(fitting, count)
 
 
-def long_texts(count: int, statements_each: int) -> list[str]:
-    """Texts of several statements in a row, no two the same."""
-    pool = [text for row in domain().statements for text in (row.a, row.b)]
+def long_texts(count: int, statements_each: int, part: slice = slice(None)) -> list[str]:
+    """Texts of several statements in a row, no two the same; `part` of the statements alone."""
+    pool = [text for row in domain().statements[part] for text in (row.a, row.b)]
     draw = random.Random(_SEED)
     return [" ".join(draw.sample(pool, statements_each)) for _ in range(count)]
 
@@ -41,14 +43,24 @@ def long_texts(count: int, statements_each: int) -> list[str]:
 def activations(model: Path, path: Path, layer: int, count: int) -> Path:
     """The states of a layer at every token but the first of texts of several statements: float32 `[count, d]`, .npy.
 
-    Rows come in a random order, so that those at the front are of all texts.
+    Rows come in a random order, behind 4,096 of statements that are in none of the others.
     """
     from benchmarks.plain import load
 
     tokenizer, net = load(str(model), "bfloat16")
     tokenizer.padding_side = "right"
+    part = (
+        _states(tokenizer, net, layer, slice(0, 48), HELD_OUT),
+        _states(tokenizer, net, layer, slice(48, None), count - HELD_OUT),
+    )
+    np.save(path, torch.cat(part).numpy())
+    return path
+
+
+def _states(tokenizer: Any, net: Any, layer: int, part: slice, count: int) -> torch.Tensor:
+    """So many states of texts made of a part of the statements, in a random order."""
     parts: list[torch.Tensor] = []
-    texts, found = iter(long_texts(count // 20, 2)), 0
+    texts, found = iter(long_texts(count // 20, 2, part)), 0
     while found < count:
         inputs = tokenizer([next(texts) for _ in range(32)], return_tensors="pt", padding=True)
         with torch.inference_mode():
@@ -59,8 +71,7 @@ def activations(model: Path, path: Path, layer: int, count: int) -> Path:
         found += len(parts[-1])
     whole = torch.cat(parts)
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(_SEED))
-    np.save(path, whole[order[:count]].numpy())
-    return path
+    return whole[order[:count]]
 
 
 def persona_grid(tokenizer: Any, personas: int = 16, questions: int = 8) -> list[dict[str, str]]:

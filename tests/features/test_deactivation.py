@@ -7,6 +7,7 @@ import pytest
 import torch
 from features.planted import Planted
 from scipy import stats
+from scipy.stats import binomtest
 
 from unmask.features.deactivation import deactivation, floors
 from unmask.features.training.finishing import finished_autoencoder
@@ -18,7 +19,8 @@ def test_nothing_in_n_is_bounded_by_three_over_n_and_judged_at_base_s_rate() -> 
     found = deactivation([200, 200, 20, 200], [0, 3, 0, 190], 400, 400)
     assert found.bound[0] == pytest.approx(3 / 400, rel=0.01)
     assert stats.binom.cdf(3, 400, found.bound[1]) == pytest.approx(0.05)
-    assert found.probability[2] == pytest.approx((1 - 20 / 400) ** 400)
+    least = binomtest(20, 400).proportion_ci(0.9, "exact").low  # one-sided 95 %
+    assert found.probability[2] == pytest.approx((1 - least) ** 400)
     assert found.silenced.tolist() == [
         True,
         True,
@@ -38,6 +40,12 @@ def test_of_what_fires_as_before_hardly_any_is_called_silenced() -> None:
     gone = deactivation(rng.binomial(400, rates), rng.binomial(400, rates / 100), 400, 400)
     assert gone.silenced[rates > 0.3].mean() > 0.95
     assert not gone.alive.any()
+
+
+def test_one_hit_of_twenty_says_too_little_of_base() -> None:
+    """1 in 20 may come of a rate of .003, beside which nothing in 2,000 is not a tenth."""
+    assert not deactivation([1], [0], 20, 2000).silenced.any()
+    assert deactivation([12], [0], 20, 2000).silenced.all()
 
 
 def test_counts_that_cannot_be_are_refused() -> None:

@@ -51,6 +51,9 @@ def test_trained_by_the_command_and_read_back(
     unmask: Command, tiny: Callable[[str], Path], corpus: Path, tmp_path: Path
 ) -> None:
     model, out = str(tiny("llama")), tmp_path / "sae"
+    mine = out / "activations" / "mine.npy"
+    mine.parent.mkdir(parents=True)
+    mine.touch()
     code, said, err = unmask("features", "train", model, *words(corpus, out))
     assert (code, err) == (0, "")
     assert "of held-out variance is left" in said
@@ -60,10 +63,8 @@ def test_trained_by_the_command_and_read_back(
     assert held_out["fvu"] < 0.6
     assert sae.facts["layer"] == 2
     assert json.loads((out / "cfg.json").read_text())["metadata"]["hook_name"] == "blocks.1.hook_resid_post"
-    assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) == [
-        "cfg.json",
-        "sae_weights.safetensors",
-    ]
+    kept = sorted(path.name for path in out.rglob("*") if path.is_file() and not path.name.startswith("."))
+    assert kept == ["cfg.json", "mine.npy", "sae_weights.safetensors"]  # what was made on the way is gone
 
     code, said, err = unmask(
         "features", "eval", out, model, "--corpus", corpus, "--json", "--dtype", "float32"
@@ -111,7 +112,10 @@ def test_of_two_models_and_resumed_to_the_same_bits(
         )
     assert code == 3
     assert "to go on: unmask features train" in err
-    assert unmask("features", "train", *models, *words(corpus, tmp_path / "cut", kind="batchtopk"))[0] == 0
+    assert (
+        unmask("features", "train", *models, *words(corpus, tmp_path / "cut", kind="batchtopk", seed=0))[0]
+        == 0
+    )
     whole, resumed = (open_dictionary(str(tmp_path / name)) for name in ("both", "cut"))
     assert torch.equal(whole.decoder, resumed.decoder)
 
@@ -142,8 +146,11 @@ def test_what_a_user_got_wrong_is_one_line(
 
     assert "too few for 100,000 latents" in refused(width=100_000)
     assert "has layers 0 to 3; layer 7 was asked for" in refused(layer=7)
-    assert "no kind of autoencoder 'l1'" in refused(kind="l1")
+    assert "no kind of dictionary 'l1'" in refused(kind="l1")
     assert "k must be at least 1" in refused(k=96)
+    assert "the seed is -1" in refused(seed=-1)
+    assert "rate is nan" in refused(rate="nan")
+    assert "no dtype 'int8'" in refused(stored="int8")
     assert "missing.txt" in refused(corpus=tmp_path / "missing.txt")
     assert "does not exist" in unmask.refused(
         "features", "eval", tmp_path / "none", model, "--corpus", corpus

@@ -55,6 +55,15 @@ def test_a_latent_of_one_topic_s_words_is_not_one_of_the_concept() -> None:
     assert select(values, LABELS, TOPICS).p[0] > 0.2
 
 
+def test_what_tells_the_poles_apart_in_every_topic_alike_is_as_sure_as_can_be() -> None:
+    values = np.stack([LABELS, 1 - LABELS, np.ones(160)], axis=1)
+    selection = select(values, LABELS, TOPICS)
+    assert selection.chosen(3).tolist() == [0, 1]
+    assert (selection.p[:2] < 1e-20).all()
+    with pytest.raises(ValueError, match="NaN"):
+        select(np.full((160, 1), np.nan), LABELS, TOPICS)
+
+
 def test_too_few_topics_are_refused() -> None:
     with pytest.raises(ValueError, match="there are 5 topics"):
         select(np.zeros((20, 3)), LABELS[:20], TOPICS[:20])

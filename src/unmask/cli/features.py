@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unmask.cli.endings import guarded
+from unmask.cli.endings import guarded, stop
 
 if TYPE_CHECKING:
     from unmask.features.autoencoder import SparseAutoencoder
@@ -20,11 +20,20 @@ features_app = typer.Typer(
     no_args_is_help=True, help="Train, evaluate and look into sparse autoencoders and crosscoders."
 )
 
+KINDS = ("topk", "batchtopk", "jumprelu", "crosscoder")
+
 Corpus = Annotated[
-    str, typer.Option(help="Texts: .txt, .jsonl or .parquet (.gz too), or a folder of such files.")
+    str,
+    typer.Option(
+        help="Texts: .txt, .jsonl (.gz too) or .parquet, a folder of such files, or demo:conversations."
+    ),
 ]
 Reference = Annotated[
-    str, typer.Argument(help="A folder of unmask's, SAELens' or sparsify's, or saelens:RELEASE/ID")
+    str,
+    typer.Argument(
+        help="A folder of unmask's, SAELens' or sparsify's, saelens:RELEASE/ID, or demo:smollm2-15 (of demo:base, "
+        "demo:masked)"
+    ),
 ]
 Layer = Annotated[
     int | None, typer.Option(help="Whose states; 0 is the embedding. Default: what the file says.")
@@ -52,7 +61,10 @@ def train(
         float | None, typer.Option(help="Learning rate; default 2e-4 / √(width / 16,384).")
     ] = None,
     window: Annotated[int, typer.Option(help="Most tokens of a text at once.")] = 256,
-    keep: Annotated[float, typer.Option(help="GB of disk for activations while it trains.")] = 16,
+    keep: Annotated[
+        float, typer.Option(min=0, max=1e6, help="GB of disk for activations while it trains.")
+    ] = 16,
+    stored: Annotated[str, typer.Option(help="Dtype on disk: float32, bfloat16 or float16.")] = "float32",
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -63,11 +75,17 @@ def train(
     from unmask.models import load_model
     from unmask.report.training import TrainingProgress
 
+    if (out / "cfg.json").exists():
+        stop(f"{out} holds a finished dictionary; choose another folder, or remove it.")
+    if kind not in KINDS:
+        stop(f"no kind of dictionary '{kind}'; there are {', '.join(KINDS)}.")
     crosscoder = kind == "crosscoder"
+    if crosscoder and aligned is None:
+        stop("a crosscoder reads two models; give base and aligned.")
     recipe = guarded(
         lambda: Recipe(width, k, "batchtopk" if crosscoder else kind, tokens, batch, rate, seed=seed)  # type: ignore[arg-type]
     )
-    order = Order(layer, corpus, recipe, crosscoder, window, round(keep * 10**9))
+    order = guarded(lambda: Order(layer, corpus, recipe, crosscoder, window, round(keep * 10**9), stored))
     models = [guarded(lambda name=name: load_model(name, device, dtype)) for name in (base, aligned) if name]
     with TrainingProgress(recipe) as progress:
         made = guarded(lambda: make_dictionary(models, order, out, progress.step))
@@ -86,7 +104,7 @@ def evaluate(
     *,
     corpus: Corpus,
     layer: Layer = None,
-    tokens: Annotated[int, typer.Option(help="About how many to read of each model.")] = 20_000,
+    tokens: Annotated[int, typer.Option(min=1, help="About how many to read of each model.")] = 20_000,
     device: str = "auto",
     dtype: str = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -105,7 +123,7 @@ def evaluate(
         for name in models
     }
     if as_json:
-        print(json.dumps({name: fit.record() for name, fit in fits.items()}))
+        print(json.dumps({name: fit.record() for name, fit in fits.items()}, allow_nan=False))
         return
     table = Table(
         "model", "variance left", "active", "never", "CE", "with x̂", "with 0", "recovered", box=None
@@ -128,7 +146,8 @@ def top(
     *,
     corpus: Corpus,
     layer: Layer = None,
-    n: Annotated[int, typer.Option(help="Contexts a latent.")] = 5,
+    n: Annotated[int, typer.Option(min=1, help="Contexts a latent.")] = 5,
+    tokens: Annotated[int, typer.Option(min=1, help="About how many to read.")] = 200_000,
     device: str = "auto",
     dtype: str = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -141,7 +160,7 @@ def top(
     dictionary, of_layer = guarded(lambda: _opened(sae, layer))
     texts = guarded(lambda: read_corpus(corpus))
     loaded = guarded(lambda: load_model(model, device, dtype))
-    found = guarded(lambda: top_contexts(dictionary, loaded, of_layer, texts, latents, n))
+    found = guarded(lambda: top_contexts(dictionary, loaded, of_layer, texts, latents, n, tokens))
     if as_json:
         print(json.dumps({one.latent: one.record() for one in found}, ensure_ascii=False))
         return
@@ -151,7 +170,7 @@ def top(
         for context in one.contexts:
             line = Text("  ")
             for word, code in zip(context.tokens, context.codes, strict=True):
-                share = code / max(context.codes)
+                share = code / (max(context.codes) or 1.0)
                 line.append(
                     word.replace("\n", "⏎"), "bold reverse" if share > 0.5 else "underline" if share else ""
                 )

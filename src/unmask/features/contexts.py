@@ -139,6 +139,7 @@ def top_contexts(
     documents: Sequence[str],
     latents: Sequence[int] | None,
     n: int,
+    tokens: int,
 ) -> list[Firing]:
     """Where latents fire most in some texts.
 
@@ -149,6 +150,7 @@ def top_contexts(
         documents: texts.
         latents: which; None for the ten that fire on most tokens, less those that fire on more than one in ten.
         n: contexts a latent, each of another document.
+        tokens: about how many to read, and to keep on disk meanwhile.
 
     Raises:
         DictionaryError: width or layer do not fit the model, or there is no such latent.
@@ -161,9 +163,15 @@ def top_contexts(
             f"There is no latent {missing[0]}; the autoencoder has 0 to {sae.n_latents - 1}."
         )
     with TemporaryDirectory() as folder:
-        stream = ActivationStream([model], documents, layer, Path(folder), window=min(256, model.max_length))
+        stream = ActivationStream(
+            [model], documents, layer, Path(folder), window=min(256, model.max_length), shard_bytes=2**26
+        )
         gatherer = TopGatherer(sae.n_latents, n)
+        read = 0
         for number, shard in enumerate(stream):
+            if read >= tokens:
+                break
+            read += len(shard.ids)
             for first in range(0, len(shard.ids), _AT_ONCE):
                 some = slice(first, first + _AT_ONCE)
                 gatherer.update(

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unmask.features.errors import DictionaryError
+from unmask.features.shipped import CORPORA, shipped_path
 
 FIELD = "text"
 """The field of a JSON object, or the column of a table, that holds a document."""
@@ -29,13 +30,15 @@ def read_corpus(reference: str | Path) -> list[str]:
     | `.jsonl`, `.jsonl.gz` | the field "text" of each line |
     | `.parquet` | the column "text" |
 
+    `demo:NAME` is a corpus that ships.
+
     Text is UTF-8. Documents of nothing but whitespace are left out, and so are files of other kinds in a folder.
 
     Raises:
         DictionaryError: there is no such file, it is of another kind, damaged, no UTF-8, without a text where one
             should be, or without any document.
     """
-    path = Path(reference).expanduser()
+    path = shipped_path(str(reference), CORPORA)
     if path.is_dir():
         found = [inner for inner in sorted(path.iterdir()) if inner.is_file() and _reader(inner)]
         if not found:

@@ -1,9 +1,9 @@
 """Which features went silent: what can be said of one that was hardly ever seen to fire.
 
 Nothing in n prompts does not say never: a rate up to about 3/n gives 0 hits in one of twenty such samples. So a latent
-is *silenced* only where the largest rate that its hits allow is below a tenth of base's, and so few hits would hardly
-come by chance at base's rate; it is *alive* where its rate is surely more than half of base's. Between them, or where
-base itself fires too rarely to tell, nothing is said.
+is *silenced* only where the largest rate that its hits allow is below a tenth of the least that base's allow, and where
+so few would hardly come by chance at that least rate; it is *alive* where its rate is surely more than half of base's.
+Between them, or where base itself fires too rarely to tell, nothing is said.
 
 A latent also fires, weakly, on what merely resembles its feature: features overlap, since there are more of them than
 dimensions. In planted activations a feature that is never there still has codes above 0 on some 8 % of prompts, as many
@@ -26,7 +26,7 @@ Booleans = npt.NDArray[np.bool_]
 HALF = 0.5
 """Of a latent's usual strength in base: what it must reach to fire."""
 SHARE = 0.1
-"""Of base's rate: what a silenced latent's rate must be below."""
+"""Of base's rate, at the least: what a silenced latent's rate must be below."""
 WITHIN = 2.0
 """Times: a latent whose rate is surely within this of base's is alive."""
 LEVEL = 0.01
@@ -41,7 +41,7 @@ class Deactivation:
         base_rate: `[m]`, the share of base's prompts on which a latent fires.
         aligned_rate: `[m]`, of aligned's.
         bound: `[m]`, the largest rate in aligned that its hits allow (one-sided 95 %; 3/n for none in n).
-        probability: `[m]`, of so few hits in aligned at base's rate.
+        probability: `[m]`, of so few hits in aligned at the least rate that base's hits allow (one-sided 95 %).
         q: `[m]`, the same, adjusted for all m.
         silenced: `[m]`.
         alive: `[m]`.
@@ -106,9 +106,10 @@ def deactivation(
     )
     least = np.where(aligned == 0, 0.0, stats.beta.ppf(0.05, np.maximum(aligned, 1), aligned_n - aligned + 1))
     base_most = np.where(base == base_n, 1.0, stats.beta.ppf(0.95, base + 1, np.maximum(base_n - base, 1)))
-    probability = stats.binom.cdf(aligned, aligned_n, base_rate)
+    base_least = np.where(base == 0, 0.0, stats.beta.ppf(0.05, np.maximum(base, 1), base_n - base + 1))
+    probability = stats.binom.cdf(aligned, aligned_n, base_least)
     q = benjamini_hochberg(probability) if len(base) else probability
-    silenced = (bound < SHARE * base_rate) & (q < LEVEL)
+    silenced = (bound < SHARE * base_least) & (q < LEVEL)
     return Deactivation(
         base_rate, aligned_rate, bound, probability, q, silenced, (least * WITHIN > base_most) & (base > 0)
     )

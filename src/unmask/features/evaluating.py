@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -66,7 +67,8 @@ class Fit:
 
     def record(self) -> dict[str, Any]:
         """As JSON."""
-        return {**asdict(self), "recovered": self.recovered, "cost": self.cost}
+        recovered = self.recovered
+        return {**asdict(self), "recovered": recovered if isfinite(recovered) else None, "cost": self.cost}
 
 
 class FitGatherer:
@@ -134,13 +136,15 @@ def fit_of(
     check_fits(sae, model, layer)
     pieces = cut([model], documents, min(window, model.max_length))
     gathered = FitGatherer(sae)
-    substitutes: Mapping[str, Coder | None] = {"as it is": None, "reconstructed": sae, "zeroed": Zeros()}
+    begun = max(len(pieces.opening), 1)  # a row's first states are of no text
+    there = sae if model.device == "cpu" else sae.to(device=model.device)
+    substitutes: Mapping[str, Coder | None] = {"as it is": None, "reconstructed": there, "zeroed": Zeros()}
     nats = dict.fromkeys(substitutes, 0.0)
     scored = 0
     for first in range(0, len(pieces.lengths), _AT_ONCE):
         rows = [pieces.row(piece) for piece in range(first, min(first + _AT_ONCE, len(pieces.lengths)))]
         states = model.read(rows, (layer,), "each")
-        gathered.update(torch.cat([torch.from_numpy(found[1:, 0]) for found in states]))
+        gathered.update(torch.cat([torch.from_numpy(found[begun:, 0]) for found in states]))
         continued = [Tokens(row.ids, row.content, 1) for row in rows]
         for name, coder in substitutes.items():
             edit = None if coder is None else Substitute((layer,), coder, name)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from unmask.features.autoencoder import SparseAutoencoder
@@ -28,8 +31,9 @@ from unmask.runner.stream import ActivationStream
 
 HELD_OUT = 20
 """One document in so many is not trained on."""
+DTYPES = ("float32", "bfloat16", "float16")
 CALIBRATED = 32_768
-"""Held-out tokens that BatchTopK's threshold is set on, and the finished dictionary judged by, at most."""
+"""Held-out tokens, at most: one half sets BatchTopK's threshold, by the other the finished dictionary is judged."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Order:
         crosscoder: of two models: one dictionary that reads both at once; else one that reads either.
         window: most tokens of a text at once; what the models take, where that is less.
         keep: bytes of disk for activations.
+        stored: dtype of the weights on disk, "float32", "bfloat16" or "float16".
     """
 
     layer: int
@@ -51,6 +56,13 @@ class Order:
     crosscoder: bool = False
     window: int = 256
     keep: int = 2**34
+    stored: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.stored not in DTYPES:
+            raise DictionaryError(
+                f"no dtype '{self.stored}' to store weights in; there are {', '.join(DTYPES)}."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,11 +139,24 @@ def make_dictionary(
         )
         either = stream if order.crosscoder or len(models) == 1 else _Either(stream)
         check_enough(order.recipe, either.tokens)
-        kept_back = ActivationStream(models, held_out, order.layer, shards, window=window)
+        room = (
+            4 * CALIBRATED * sum(model.d_model for model in models)
+        )  # more is not read of the texts held out
+        kept_back = ActivationStream(
+            models,
+            held_out,
+            order.layer,
+            shards,
+            window=window,
+            keep=order.keep,
+            shard_bytes=max(room, 2**24),
+        )
         checkpoint = folder / "checkpoint.safetensors"
         trainer = fit(order.recipe, either, checkpoint, watch)
-        held = kept_back.shard(0).states[:CALIBRATED].float()
-        apart = held if order.crosscoder else _one_after_the_other(held)
+        states = kept_back.shard(0).states[:CALIBRATED].float()
+        mixed = torch.randperm(len(states), generator=torch.Generator().manual_seed(0))
+        setting, held = states[mixed[: len(mixed) // 2]], states[mixed[len(mixed) // 2 :]]
+        apart = setting if order.crosscoder else _one_after_the_other(setting)
         facts: dict[str, Any] = {
             "model": models[-1].name,
             "layer": order.layer,
@@ -139,40 +164,46 @@ def make_dictionary(
             "recipe": asdict(order.recipe),
             "trained_on": {"tokens": trainer.seen, "distinct": either.tokens, "stream": either.digest},
         }
+        stored: torch.dtype = getattr(torch, order.stored)
         if order.crosscoder:
             coder = trainer.coder
             weights = (coder.encoder, coder.encoder_bias, coder.decoder, coder.bias)
             activation = final_activation(trainer, apart)
-            crosscoder = folded(*weights, trainer.scale, activation, facts)
-            facts["held_out"] = _fits(crosscoder.flat, models, crosscoder.prepared(held).flatten(1))
+            crosscoder = folded(*weights, trainer.scale, activation, facts).to(stored)
+            read = crosscoder.to(torch.float32)
+            facts["held_out"] = _fits(read, models, held)
             made: SparseAutoencoder | Crosscoder = replace(crosscoder, facts=facts)
             write_crosscoder(made, folder)
         else:
-            sae = finished_autoencoder(trainer, apart, facts)
+            sae = finished_autoencoder(trainer, apart, facts).to(stored)
+            read = sae.to(torch.float32)
             facts["held_out"] = [
-                {"model": model.name, **_fit(sae, held[:, at])} for at, model in enumerate(models)
+                {"model": model.name, **_fit(read, held[:, at])} for at, model in enumerate(models)
             ]
             made = replace(sae, facts=facts)
             write_saelens(made, folder)
         checkpoint.unlink(missing_ok=True)
-        shutil.rmtree(shards, ignore_errors=True)
+        for done in (stream, kept_back):
+            shutil.rmtree(done.folder, ignore_errors=True)
+        with suppress(OSError):  # it may hold what is not ours
+            shards.rmdir()
     return Made(made, facts)
 
 
 def split(documents: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Documents to train on, and one in `HELD_OUT` that is kept back; of one document alone there is none.
+    """Documents to train on, and one in `HELD_OUT` that is kept back, drawn by its words: copies stay together.
 
     Raises:
-        DictionaryError: fewer than two documents.
+        DictionaryError: fewer than two different documents.
     """
-    if len(documents) < 2:
+    if len({*documents}) < 2:
         raise DictionaryError(
             "The corpus is a single document; give several, since some are held out to judge by (in a .txt file a "
             "blank line ends a document)."
         )
-    every = min(HELD_OUT, len(documents))
-    held_out = [text for at, text in enumerate(documents) if at % every == every - 1]
-    return [text for at, text in enumerate(documents) if at % every != every - 1], held_out
+    drawn = sorted({*documents}, key=lambda text: hashlib.sha256(text.encode()).digest())
+    held_out = {*drawn[: max(1, len(drawn) // HELD_OUT)]}
+    return [text for text in documents if text not in held_out], [t for t in documents if t in held_out]
 
 
 def _one_after_the_other(states: Tensor) -> Tensor:
@@ -188,5 +219,14 @@ def _fit(sae: SparseAutoencoder, x: Tensor) -> dict[str, float]:
     return {"tokens": gathered.n, "fvu": gathered.fvu, "l0": gathered.active / gathered.n, "dead": dead}
 
 
-def _fits(flat: SparseAutoencoder, models: Sequence[Model], x: Tensor) -> list[dict[str, Any]]:
-    return [{"model": " and ".join(model.name for model in models), **_fit(flat, x)}]
+def _fits(crosscoder: Crosscoder, models: Sequence[Model], x: Tensor) -> list[dict[str, Any]]:
+    """How well a crosscoder fits each of its models: it may explain one and leave the other."""
+    codes = crosscoder.encode(x)
+    left = (x - crosscoder.decode(codes)).double().pow(2).sum((0, 2))
+    varies = (x - x.mean(0)).double().pow(2).sum((0, 2))
+    fired = torch.zeros(crosscoder.n_latents, dtype=torch.bool)
+    fired[codes.latents] = True
+    both = {"tokens": len(x), "l0": len(codes.values) / len(x), "dead": 1 - float(fired.float().mean())}
+    return [
+        {"model": model.name, "fvu": float(left[at] / varies[at]), **both} for at, model in enumerate(models)
+    ]

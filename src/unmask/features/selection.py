@@ -56,9 +56,11 @@ def select(values: npt.ArrayLike, labels: npt.ArrayLike, topics: Sequence[str]) 
         topics: `[n]`; every one that counts has texts of both poles.
 
     Raises:
-        ValueError: fewer than three topics in either half, or labels of one pole alone.
+        ValueError: fewer than three topics in either half, or a code that is no number.
     """
     x, y = np.asarray(values, dtype=np.float64), np.asarray(labels)
+    if not np.isfinite(x).all():
+        raise ValueError("codes must be numbers, and some are NaN or infinite.")
     names = [name for name in sorted({*topics}) if len({*y[[t == name for t in topics]]}) == 2]
     choosing, judging = names[::2], names[1::2]
     if len(judging) < 3:
@@ -71,10 +73,12 @@ def select(values: npt.ArrayLike, labels: npt.ArrayLike, topics: Sequence[str]) 
         [x[(column == name) & (y == 1)].mean(0) - x[(column == name) & (y == 0)].mean(0) for name in choosing]
     )
     spread = by_topic.std(0, ddof=1)
-    varies = spread > 0
-    difference = np.where(varies, by_topic.mean(0) / np.where(varies, spread, 1.0), 0.0)
+    mean = by_topic.mean(0)
+    # What differs by the same in every topic is as sure as can be, and what never differs is nothing.
+    spread = np.maximum(spread, 1e-9 * np.abs(mean))
+    difference = np.where(spread > 0, mean / np.where(spread > 0, spread, 1.0), 0.0)
     t = difference * np.sqrt(len(choosing))
-    p = np.where(varies, 2 * stats.t.sf(np.abs(t), len(choosing) - 1), 1.0)
+    p = np.where(spread > 0, 2 * stats.t.sf(np.abs(t), len(choosing) - 1), 1.0)
     judged = np.isin(column, judging)
     auroc = np.asarray(auc(x[judged].T, y[judged]))
     return Selection(p, benjamini_hochberg(p), difference, auroc, (len(choosing), len(judging)))

@@ -91,11 +91,34 @@ def test_a_checkpoint_of_other_training_or_a_damaged_one_is_refused(tmp_path: Pa
     fit(recipe(), PlantedStream(), path)
     with pytest.raises(DictionaryError, match=r"begun otherwise \(k\)"):
         fit(replace(recipe(), k=9), PlantedStream(), path)
-    with pytest.raises(DictionaryError, match=r"the models, the layer or the corpus"):
+    with pytest.raises(DictionaryError, match=r"the models, the layer, the window or the corpus"):
         fit(recipe(), PlantedStream("another"), path)
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(DictionaryError, match=r"is damaged; remove it"):
-        fit(recipe(), PlantedStream(), path)
+    whole = path.read_bytes()
+    for damaged in (whole[:500], whole[:-700] + bytes([whole[-700] ^ 1]) + whole[-699:], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(DictionaryError, match=r"is damaged; remove it"):
+            fit(recipe(), PlantedStream(), path)
+
+
+def test_few_tokens_left_over_are_no_batch_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    train = Trainer.train
+
+    def noting(self: Trainer, batch: Tensor) -> Step:
+        sizes.append(len(batch))
+        return train(self, batch)
+
+    monkeypatch.setattr(Trainer, "train", noting)
+    wide = replace(recipe(), batch=500, tokens=3_000)
+    fit(wide, PlantedStream(sizes=(700, 30, 450)), tmp_path / "one")
+    assert {*sizes} == {500, 450}
+    sizes.clear()
+    fit(wide, PlantedStream(sizes=(200, 210, 190, 205)), tmp_path / "two")  # shards all smaller than a batch
+    assert {*sizes} == {200, 210, 190, 205}
+    with pytest.raises(DictionaryError, match="fewer than a batch of 500"):
+        fit(wide, PlantedStream(sizes=(200, 250)), tmp_path / "three")
 
 
 def test_a_corpus_too_small_for_the_width_says_how_small(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from unmask.features.crosscoder import Crosscoder
 from unmask.features.errors import DictionaryError
 from unmask.features.formats import crosscoder, saelens, sparsify
 from unmask.features.formats.releases import PREFIX, open_release
+from unmask.features.shipped import DICTIONARIES, shipped_path
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,15 @@ def open_dictionary(reference: str) -> SparseAutoencoder | Crosscoder:
     """A dictionary by its reference.
 
     Args:
-        reference: a folder that unmask, SAELens or sparsify wrote, or `saelens:RELEASE/ID` (see `releases`).
+        reference: a folder that unmask, SAELens or sparsify wrote, `saelens:RELEASE/ID` (see `releases`), or
+            `demo:NAME`, which ships.
 
     Raises:
         DictionaryError: nothing is there, it is damaged, or unmask cannot represent it exactly.
     """
     if reference.startswith(PREFIX):
         return open_release(reference.removeprefix(PREFIX))
-    folder = Path(reference).expanduser()
+    folder = shipped_path(reference, DICTIONARIES)
     if not folder.is_dir():
         kind = "is a file" if folder.exists() else "does not exist"
         raise DictionaryError(

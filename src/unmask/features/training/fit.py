@@ -1,11 +1,13 @@
-"""Training from the first shard to the last, resumable after each."""
+"""Training from the first shard to the last, and resumable."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +18,10 @@ from unmask.features.training.trainer import Step, Trainer
 
 LEAST = 4
 """Tokens a latent, below which a dictionary learns its texts by heart."""
+FIRST = 16_384
+"""Tokens that set the scale, the centre and the variance."""
+EVERY = 60.0
+"""Seconds between checkpoints, at the end of a shard: those of a wide dictionary take longer to write than a shard."""
 
 
 class Shard(Protocol):
@@ -53,7 +59,7 @@ def fit(
     Args:
         recipe: how.
         stream: activations.
-        checkpoint: a file; written after every shard.
+        checkpoint: a file; written at the end of a shard, about once a minute.
         watch: told of every step.
 
     Raises:
@@ -62,21 +68,25 @@ def fit(
     check_enough(recipe, stream.tokens)
     found = load_checkpoint(checkpoint, recipe, stream.digest)
     if found is None:
-        found = Trainer.begin(recipe, stream.shard(0).states), Cursor(stream.digest)
+        found = Trainer.begin(recipe, stream.shard(0).states[:FIRST]), Cursor(stream.digest)
     trainer, cursor = found
+    saved = time.monotonic()
     while trainer.step < recipe.steps:
         order = torch.randperm(stream.n_shards, generator=_draws(recipe, cursor.passes, 0)).tolist()
         for place in range(cursor.shards, len(order)):
             states = stream.shard(order[place]).states
             mixed = torch.randperm(len(states), generator=_draws(recipe, cursor.passes, 1 + place))
-            whole = max(
-                1, len(states) // recipe.batch
-            )  # what is left over comes in other batches of the next pass
+            # What is left over comes in other batches of the next pass; a batch of a few tokens would count as much.
+            enough = min(recipe.batch, stream.tokens // stream.n_shards)
+            whole = len(states) // recipe.batch or int(2 * len(states) >= enough)
             for batch in mixed.split(recipe.batch)[: min(whole, recipe.steps - trainer.step)]:
                 watch(trainer.train(states[batch]))
             cursor = Cursor(stream.digest, cursor.passes, place + 1)
-            save_checkpoint(checkpoint, trainer, cursor)
-            if trainer.step == recipe.steps:
+            done = trainer.step == recipe.steps
+            if done or time.monotonic() - saved > EVERY:
+                save_checkpoint(checkpoint, trainer, cursor)
+                saved = time.monotonic()
+            if done:
                 return trainer
         cursor = Cursor(stream.digest, cursor.passes + 1)
     return trainer
@@ -90,7 +100,13 @@ def check_enough(recipe: Recipe, tokens: int) -> None:
             f"the corpus has {tokens:,} tokens, too few for {recipe.width:,} latents: give at least {least:,} tokens, "
             f"or ask for at most {tokens // LEAST:,} latents."
         )
+    if tokens < recipe.batch:
+        raise DictionaryError(
+            f"the corpus has {tokens:,} tokens, fewer than a batch of {recipe.batch:,}: give more text, or a smaller "
+            "batch."
+        )
 
 
 def _draws(recipe: Recipe, passes: int, part: int) -> torch.Generator:
-    return torch.Generator().manual_seed((recipe.seed * 1_000_003 + passes) * 1_000_003 + part)
+    drawn = np.random.SeedSequence((recipe.seed, passes, part)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(drawn >> np.uint64(1)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from typing import Literal
 
 from unmask.features.errors import DictionaryError
@@ -63,6 +63,15 @@ class Recipe:
             raise DictionaryError(
                 f"{self.tokens:,} tokens in batches of {self.batch:,}: there must be one batch at least."
             )
+        if not 0 <= self.seed < 2**63:
+            raise DictionaryError(f"the seed is {self.seed}; it must be 0 or more.")
+        for name in ("rate", "clip", "bandwidth"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < inf:
+                raise DictionaryError(f"{name} is {value}; it must be a number above 0.")
+        for name in ("aux", "pull"):
+            if not 0 <= getattr(self, name) < inf:
+                raise DictionaryError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
         if not (self.warm_up >= 0 and self.decay >= 0 and self.warm_up + self.decay <= 1):
             raise DictionaryError(
                 f"the rate rises over {self.warm_up:g} and falls over {self.decay:g} of the steps; both are shares and "

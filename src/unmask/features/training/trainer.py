@@ -23,6 +23,8 @@ from unmask.features.training.threshold import Gate
 START = 0.5
 """Length of a latent's rows at the beginning. Short rows turn fast, since a step moves a weight by the rate whatever
 its size, and more of them die: of .1, .3, .5 and 1 this left the least variance after 100,000 tokens of SmolLM2."""
+GATED = 4096
+"""Tokens that jumprelu's first thresholds are set on: their scores stand in memory at once."""
 TINY = torch.finfo(torch.float32).tiny
 
 
@@ -33,7 +35,7 @@ class Step:
     Attributes:
         step: from 1 on.
         tokens: trained on so far, this batch included.
-        fvu: the share of the batch's variance that is left, about the mean of the first tokens.
+        fvu: what is left of the batch, as a share of the first tokens' variance.
         l0: latents active on a token, on average.
         dead: the share of latents that is dead.
     """
@@ -96,7 +98,7 @@ class Trainer:
             raise DictionaryError("the activations are all alike; there is nothing to train on.")
         trainer = Trainer(recipe, scale, coder, variance)
         if recipe.kind == "jumprelu":
-            gate = Gate.begin(recipe, trainer.forward(tokens))
+            gate = Gate.begin(recipe, trainer.forward(tokens[:GATED]))
             return Trainer(recipe, scale, coder, variance, gate)
         return trainer
 
@@ -155,7 +157,18 @@ class Trainer:
         return self.coder.forward(x, ranked=self.recipe.kind != "jumprelu")
 
     def train(self, batch: Tensor) -> Step:
-        """Learn from a batch `[n, models, d_model]`."""
+        """Learn from a batch `[n, models, d_model]`.
+
+        Raises:
+            DictionaryError: the error is not finite.
+        """
+        grads, lost, l0, dead = self.gradients(batch)
+        self._move(grads)
+        self.seen += len(batch)
+        return Step(self.step, self.seen, lost, l0, dead)
+
+    def gradients(self, batch: Tensor) -> tuple[dict[str, Tensor], float, float, float]:
+        """Of a batch: the gradient by weight, the share of variance left, latents active on a token, share dead."""
         recipe, coder = self.recipe, self.coder
         x = self.prepared(batch)
         run = self.forward(x)
@@ -177,9 +190,7 @@ class Trainer:
             count = min(coder.bias.numel() // 2, len(dead))
             for name, more in coder.revive(run, error, dead, count, recipe.aux).items():
                 grads[name] += more
-        self._move(grads)
-        self.seen += len(x)
-        return Step(self.step, self.seen, lost, len(codes.values) / len(x), len(dead) / recipe.width)
+        return grads, lost, len(codes.values) / len(x), len(dead) / recipe.width
 
     def _select(self, run: Pass) -> Codes:
         if self.gate is not None:
@@ -196,10 +207,11 @@ class Trainer:
         length = torch.stack([grad.norm() for grad in grads.values()]).norm()
         shorter = (self.recipe.clip / length).clamp_max(1.0)
         for name, weight in self.weights().items():
-            weight.grad = grads[name] * shorter
+            weight.grad = grads[name].mul_(shorter)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate_at(self.step)
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         if self.gate is not None:
             self.gate.threshold.clamp_min_(0)
         self.step += 1

@@ -1,7 +1,7 @@
 """Texts for the demo dictionary: what the demo models themselves say, so that all of it may ship.
 
 Conversations in the models' own chat format, on the training topics (never on a topic that an audit asks about), on
-ordinary requests and on everyday things; every request is answered by each demo model in turn.
+ordinary requests and on everyday things; each demo model answers as many.
 """
 
 from __future__ import annotations
