@@ -74,7 +74,9 @@ def main() -> int:
         results = (
             RESULTS if args.only == [*cases.CASES] else RESULTS.with_stem(f"RESULTS-{'-'.join(args.only)}")
         )
-        results.write_text(f"{report.HEAD}\n{text}", encoding="utf-8")
+        of = "the last full run" if results == RESULTS else ", ".join(args.only)
+        head = report.HEAD.replace("the last full run", of)
+        results.write_text(f"{head}\n{text}", encoding="utf-8")
     print(text)
     return int(any(outcome.failed for outcome in outcomes))
 
