@@ -244,7 +244,9 @@ def test_the_order_is_the_seeds_and_the_address_everything_else_as_well(
     assert made(at_once=32, keep=1).digest == made().digest
 
 
-def test_a_pass_holds_two_shards_at_most(tmp_path: Path, pair: list[Model]) -> None:
+def test_a_pass_holds_two_shards_at_most(
+    tmp_path: Path, pair: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream = ActivationStream(pair, DOCUMENTS, 1, tmp_path, **SMALL)
     read, alive, most = stream._read, weakref.WeakSet[Shard](), 0
 
@@ -256,7 +258,7 @@ def test_a_pass_holds_two_shards_at_most(tmp_path: Path, pair: list[Model]) -> N
         most = max(most, len(alive))
         return found
 
-    stream._read = counting  # type: ignore[method-assign]
+    monkeypatch.setattr(stream, "_read", counting)
     for _ in stream:
         assert len(alive) == 1
     assert most == 2

@@ -82,9 +82,8 @@ def train(
     crosscoder = kind == "crosscoder"
     if crosscoder and aligned is None:
         stop("a crosscoder reads two models; give base and aligned.")
-    recipe = guarded(
-        lambda: Recipe(width, k, "batchtopk" if crosscoder else kind, tokens, batch, rate, seed=seed)  # type: ignore[arg-type]
-    )
+    of_latents = "batchtopk" if kind == "crosscoder" else kind
+    recipe = guarded(lambda: Recipe(width, k, of_latents, tokens, batch, rate, seed=seed))
     order = guarded(lambda: Order(layer, corpus, recipe, crosscoder, window, round(keep * 10**9), stored))
     models = [guarded(lambda name=name: load_model(name, device, dtype)) for name in (base, aligned) if name]
     with TrainingProgress(recipe) as progress:

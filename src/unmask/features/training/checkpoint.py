@@ -53,7 +53,7 @@ def load_checkpoint(path: Path, recipe: Recipe, stream: str) -> tuple[Trainer, C
     try:
         with safe_open(path, "pt") as file:
             said: Mapping[str, Any] = {key: json.loads(value) for key, value in file.metadata().items()}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safetensors' file is no mapping: it has keys() and no iterator)
         cursor, trained = Cursor(**said["cursor"]), dict(said["recipe"])
         if said["sha256"] != _checksum(state):
             raise ValueError("its bytes have changed")
