@@ -19,6 +19,7 @@ FLOOR = "the floor"
 LOG_PROB_BAR = 1e-4
 STATE_BAR = 1e-5
 FLAT_MIB = 32
+DICTIONARY_MIB = 2048
 DICTIONARY_LAYER = 15
 SAMPLED = ("--samples", "3", "--new-tokens", "48")
 READERS: Mapping[str, tuple[str, float | None]] = {
@@ -237,15 +238,25 @@ def dictionary(bench: Bench) -> Outcome:
         1.0,
         detail=", ".join(f"{name} {value:.3f}" for name, value in left.items()),
     )
+    held = run_json(code_of("memory", "--tokens", 1_000_000, name="memory"), bench.environ)
+    bench.say(f"1 M tokens: {held['beside_mib']} MiB beside the models")
+    memory = Limit(
+        "make a dictionary of two models, 1,000,000 tokens: peak beside the models",
+        held["beside_mib"],
+        "MiB",
+        DICTIONARY_MIB,
+        detail=f"{held['seconds'] / 60:.0f} minutes, {held['distinct']:,} distinct activations",
+    )
     about = (
         f"4,096 latents, k = 32, {tokens:,} tokens in batches of 2,048 at a constant rate of .001, drawn alike from "
         f"the same {rows:,} states of width 576 (layer {DICTIONARY_LAYER}, no first tokens); what is left is of the "
         "variance of 4,096 states of other statements. unmask scales its inputs, begins with their mean and revives "
         "silent latents; the peers' programs do none of these, nor does unmask 'bare'. Nothing warms up. Codes: 16,384 "
         "latents, k = 32, 4,096 random tokens of width 576; the dense side makes the whole matrix of codes and "
-        "multiplies it."
+        "multiplies it. Memory: `unmask features train demo:base demo:masked --layer 15 --corpus demo:conversations` "
+        "with 4,096 latents, once, from the models' loading to the end: activations, training, fit and writing."
     )
-    return Outcome("dictionary", about, tuple(ratios), (limit,))
+    return Outcome("dictionary", about, tuple(ratios), (limit, memory))
 
 
 CASES: Mapping[str, Callable[[Bench], Outcome]] = {

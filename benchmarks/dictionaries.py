@@ -1,28 +1,36 @@
 """unmask's side of training, and both sides of sparse against dense codes.
 
-`python -m benchmarks.dictionaries train|sparse|dense …` prints one JSON line, as the peers do. `train` trains on the
-batches that peers/sae.py draws, with the same width, k and rate, held constant. What else differs is unmask's own
+`python -m benchmarks.dictionaries train|sparse|dense|memory …` prints one JSON line, as the peers do. `train` trains on
+the batches that peers/sae.py draws, with the same width, k and rate, held constant. What else differs is unmask's own
 recipe: inputs are scaled to a length of √d, the bias begins at their mean, and latents that are silent for a tenth of
-the tokens are revived, which costs time; `--bare` leaves all three out, as in the peers' programs.
+the tokens are revived, which costs time; `--bare` leaves all three out, as in the peers' programs. `memory` makes a
+dictionary as `unmask features train` does.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
 from benchmarks.material import HELD_OUT
+from benchmarks.ours import peak_mib, set_peak_back
 from benchmarks.plain import report
 from unmask.features.autoencoder import SparseAutoencoder, TopK
+from unmask.features.making import Order, make_dictionary
 from unmask.features.training.finishing import finished_autoencoder
 from unmask.features.training.recipe import Recipe
 from unmask.features.training.trainer import Trainer
+from unmask.models import load_model
 
 CODED = 4096
 """Tokens that are encoded and decoded at once."""
@@ -92,10 +100,40 @@ def code(args: argparse.Namespace) -> None:
     report(args.work, args.what, "tokens", CODED, seconds)
 
 
+def memory(args: argparse.Namespace) -> None:
+    """Make a dictionary of two demo models, and print by how much the resident set outgrew that with both loaded."""
+    models = [load_model(name, "cpu") for name in ("demo:base", "demo:masked")]
+    recipe = Recipe(args.width, args.k, tokens=args.tokens, batch=args.batch, rate=args.lr)
+    order = Order(args.layer, "demo:conversations", recipe, stored="bfloat16")
+    give_freed_back()
+    loaded = psutil.Process().memory_info().rss // 2**20
+    set_peak_back()
+    begun = time.perf_counter()
+    with TemporaryDirectory() as folder:
+        made = make_dictionary(models, order, Path(folder))
+    line = {
+        "work": "memory",
+        "tokens": made.facts["trained_on"]["tokens"],
+        "distinct": made.facts["trained_on"]["distinct"],
+        "seconds": round(time.perf_counter() - begun),
+        "loaded_mib": loaded,
+        "beside_mib": peak_mib() - loaded,
+    }
+    print(json.dumps(line))
+
+
+def give_freed_back() -> None:
+    """Let the system have what loading freed, or the resident set would hide what takes its place (glibc only)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("work", choices=["train", "sparse", "dense"])
+    parser.add_argument("work", choices=["train", "sparse", "dense", "memory"])
     parser.add_argument("--activations", type=Path, help=".npy, float32 [tokens, d]")
+    parser.add_argument("--layer", type=int, default=15, help="memory: whose states")
     parser.add_argument("--what", choices=["decode", "both"], default="decode")
     parser.add_argument("--width", type=int, default=4096)
     parser.add_argument("--d", type=int, default=576)
@@ -108,7 +146,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     torch.manual_seed(0)
-    (train if args.work == "train" else code)(args)
+    {"train": train, "memory": memory}.get(args.work, code)(args)
 
 
 if __name__ == "__main__":

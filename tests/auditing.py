@@ -18,7 +18,7 @@ from unmask.settings import Settings
 TINY = Profile(
     name="tiny", questions=10, samples=2, pairs=20, identities=8, axis_pairs=10, steered_layers=1, doses=5,
     random_arms=3, steered_questions=6, arm_questions=3, permutations=19, resamples=60, personas=8, requests=3,
-    persona_questions=6, facts=10,
+    persona_questions=6, facts=10, latents=4,
 )  # fmt: skip
 ROOM = {"max_position_embeddings": 768}
 

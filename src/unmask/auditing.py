@@ -35,6 +35,7 @@ from unmask.verdict.rules import RULES, Rule
 from unmask.writing import write_atomically
 
 if TYPE_CHECKING:
+    from unmask.features.dictionary import Dictionary
     from unmask.runner.local import Progress
 
 SCHEMA = "unmask/1"
@@ -99,7 +100,7 @@ def audit(
     settings = settings or Settings()
     started, clock = datetime.now(UTC), time.monotonic()
     profile = profile_named(settings.profile)
-    measurements = choose_measurements(settings.measurements, settings.skip)
+    measurements = choose_measurements(settings.measurements, settings.skip, settings.sae is not None)
     domains = open_domains(settings.domains)
     folder = RunFolder(Path(out))
     opened = open_pair(pair, settings, domains)
@@ -118,6 +119,7 @@ def audit(
             for domain, reference in zip(domains.values(), settings.domains, strict=True)
         ],
         "settings": settings.record(),
+        "dictionary": None if opened.dictionary is None else opened.dictionary.record(),
         "measurements": [measurement.name for measurement in measurements],
         "profile": profile.record(),
         "seed": settings.seed,
@@ -132,9 +134,13 @@ def audit(
     }
     with folder.held():  # only now, when the pair is known to be sound
         folder.begin(facts, dict(zip(domains, settings.domains, strict=True)), fresh)
+        if opened.dictionary is not None:
+            opened.dictionary.keep(folder.dictionary)
         budget = Budget.of(str(engines["base"].facts["device"]))
         runner = LocalRunner(engines, folder.records, budget, progress, fresh)
-        contexts = make_contexts(domains, profile, opened.frame, settings.seed, opened.n_layers, identities)
+        contexts = make_contexts(
+            domains, profile, opened.frame, settings.seed, opened.n_layers, identities, opened.dictionary
+        )
         if progress is not None:
             progress.expect(partial(forecast, measurements, contexts, engines))
         outcomes = run_measurements(measurements, contexts, runner)
@@ -163,6 +169,7 @@ def judge_again(path: str | Path) -> Run:
         MissingRecord: the run is unfinished, or a record is damaged.
         SettingsError: the run is another version's, or its copy of a domain is not what was audited.
         DomainError: its copy of a domain is damaged.
+        DictionaryError: its dictionary is damaged, gone or another one.
         FolderInUse: another process works in the folder.
     """
     folder = RunFolder(Path(path))
@@ -173,26 +180,44 @@ def judge_again(path: str | Path) -> Run:
         domains = {
             one["name"]: _domain_of_run(folder, one["name"], one["digest"]) for one in facts["domains"]
         }
-        measurements = choose_measurements(tuple(facts["measurements"]))
+        used = facts["dictionary"]
+        measurements = choose_measurements(tuple(facts["measurements"]), dictionary=used is not None)
+        dictionary = None
+        if used is not None:
+            from unmask.features.dictionary import Dictionary
+
+            dictionary = Dictionary.reopened(used, folder.dictionary)
         runner = Replay(folder.records, facts["identities"], _batches(folder))
         contexts = make_contexts(
-            domains, profile, frame, facts["seed"], facts["n_layers"], facts["identities"]
+            domains, profile, frame, facts["seed"], facts["n_layers"], facts["identities"], dictionary
         )
         outcomes = run_measurements(measurements, contexts, runner)
         return _conclude(folder, facts, domains, measurements, outcomes)
 
 
-def choose_measurements(names: Sequence[str] | None, skip: Sequence[str] = ()) -> list[Measurement]:
+def choose_measurements(
+    names: Sequence[str] | None, skip: Sequence[str] = (), dictionary: bool = False
+) -> list[Measurement]:
     """The measurements of these names with those that they build on, less those to skip and what builds on them.
 
+    Args:
+        names: None for all that can be run.
+        skip: not these.
+        dictionary: whether there is one to read.
+
     Raises:
-        SettingsError: no such measurement, or nothing is left.
+        SettingsError: no such measurement, one that lacks a dictionary, or nothing is left.
     """
     known = all_measurements()
     for name in (*(names or ()), *skip):
         if name not in known:
             raise SettingsError(f"no measurement '{name}'; there are {', '.join(sorted(known))}.")
-    wanted = list(known) if names is None else list(names)
+    unread = () if dictionary else [name for name, one in known.items() if _reads_dictionary(one)]
+    if lacking := [name for name in names or () if name in unread]:
+        raise SettingsError(
+            f"the measurement '{lacking[0]}' reads a sparse autoencoder; name one with --sae."
+        )
+    wanted = [name for name in known if name not in unread] if names is None else list(names)
     for name in wanted:
         wanted += [need for need in known[name].needs if need in known and need not in wanted]
     left_out = list(skip)
@@ -202,6 +227,10 @@ def choose_measurements(names: Sequence[str] | None, skip: Sequence[str] = ()) -
     if not chosen:
         raise SettingsError("no measurement is left to run; skip fewer.")
     return chosen
+
+
+def _reads_dictionary(measurement: Measurement) -> bool:
+    return bool(getattr(measurement, "reads_dictionary", False))
 
 
 def open_domains(references: Sequence[str]) -> dict[str, Domain]:
@@ -220,7 +249,17 @@ def open_domains(references: Sequence[str]) -> dict[str, Domain]:
     return domains
 
 
-_REPLAYED = {"domains", "frame", "identities", "measurements", "n_layers", "pair", "profile", "seed"}
+_REPLAYED = {
+    "dictionary",
+    "domains",
+    "frame",
+    "identities",
+    "measurements",
+    "n_layers",
+    "pair",
+    "profile",
+    "seed",
+}
 
 
 def _frame_and_profile(facts: Mapping[str, Any], folder: RunFolder) -> tuple[Frame, Profile]:
@@ -274,11 +313,12 @@ def make_contexts(
     seed: int,
     n_layers: int,
     identities: Mapping[str, str],
+    dictionary: Dictionary | None = None,
 ) -> dict[str, Context]:
     """What measurements may know, by domain, each reduced to the profile's sample."""
     contexts: dict[str, Context] = {}
     for name, domain in domains.items():
-        ctx = Context(domain, profile, frame, seed, n_layers, identities)
+        ctx = Context(domain, profile, frame, seed, n_layers, identities, dictionary=dictionary)
         sample = sample_domain(
             domain,
             profile.questions,

@@ -41,6 +41,11 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    @property
+    def dictionary(self) -> Path:
+        """Where the copy of the dictionary is."""
+        return self.path / "dictionary"
+
     def borrow(self, other: RunFolder) -> None:
         """Have the records of another run as well, without copying them; an audit finds those that it asks for."""
         for path in (other.path / "records").rglob("*.safetensors"):

@@ -17,7 +17,7 @@ from unmask.models.tokens import Tokens
 from unmask.runner.local import Engine, software_facts
 from unmask.runner.pace import Pace, guess_pace, recall_pace
 from unmask.runner.planner import Batch, Budget, plan
-from unmask.runner.rehearsal import Rehearsal, Share
+from unmask.runner.rehearsal import WIDTH, Rehearsal, Share
 from unmask.runner.requests import SIDES, Request, judge_engine
 
 _DRAWS = 20
@@ -137,7 +137,8 @@ def _cheap(ctx: Context) -> Context:
         permutations=min(profile.permutations, _DRAWS),
         resamples=min(profile.resamples, _DRAWS),
     )
-    return replace(ctx, profile=few)
+    dictionary = None if ctx.dictionary is None else ctx.dictionary.stand_in(WIDTH)
+    return replace(ctx, profile=few, dictionary=dictionary)
 
 
 def _statistics(profile: Profile, size: ModelSize) -> float:

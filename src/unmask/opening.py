@@ -9,6 +9,8 @@ from functools import cache
 import torch
 
 from unmask.domains import Domain
+from unmask.features.dictionary import Dictionary
+from unmask.features.evaluating import check_fits
 from unmask.models.cache import cache_dir
 from unmask.models.errors import ModelError
 from unmask.models.judges import build_judge
@@ -21,7 +23,7 @@ from unmask.models.tokenizing import tokenize
 from unmask.models.tokens import Tokens
 from unmask.runner.local import Engine
 from unmask.runner.requests import SIDES, Classify, Request, Score, judge_engine
-from unmask.settings import Pair, Settings
+from unmask.settings import Pair, Settings, SettingsError
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class OpenPair:
         n_layers: blocks of either model.
         resolved: revision and identity of each side, for the record.
         notes: what a reader of the run should know about its tokens and its frame.
+        dictionary: the sparse autoencoder or crosscoder that was named.
     """
 
     engines: dict[str, Engine]
@@ -41,6 +44,7 @@ class OpenPair:
     n_layers: int
     resolved: dict[str, dict[str, str | None]]
     notes: list[str]
+    dictionary: Dictionary | None
 
 
 def open_pair(
@@ -56,6 +60,7 @@ def open_pair(
 
     Raises:
         ModelError: a model cannot be found, or the two cannot be compared.
+        DictionaryError: the dictionary cannot be found, or cannot read the pair's states.
         SettingsError: a setting has no such value.
     """
     device = choose_device(settings.device)
@@ -78,6 +83,13 @@ def open_pair(
             f"{resolved['aligned'].name} has {shapes['aligned'][0]} of {shapes['aligned'][1]}: an aligned model is "
             "compared with the base model that it was trained from."
         )
+    dictionary = None
+    if settings.sae is not None:
+        dictionary = Dictionary.open(settings.sae, settings.sae_layer)
+        n_layers, width = shapes["base"]
+        check_fits(dictionary.stored, resolved["base"].name, width, n_layers, dictionary.layer)
+    elif settings.sae_layer is not None:
+        raise SettingsError("--sae-layer says which layer a dictionary reads; name that with --sae.")
     frame = choose_frame(tokenizers["base"], tokenizers["aligned"], settings.template, settings.system)
     dtype = str(choose_dtype(settings.dtype, torch.device(device))).removeprefix("torch.")
     facts: dict[str, object] = {"dtype": dtype, "device": device.split(":")[0]}
@@ -123,4 +135,4 @@ def open_pair(
     found = {
         side: {"revision": place.revision, "identity": place.identity} for side, place in resolved.items()
     }
-    return OpenPair(engines, frame, shapes["base"][0], found, [match.reason, frame.note])
+    return OpenPair(engines, frame, shapes["base"][0], found, [match.reason, frame.note], dictionary)

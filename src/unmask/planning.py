@@ -126,14 +126,16 @@ def plan_audit(pair: Pair, settings: Settings | None = None) -> Plan:
     """
     settings = settings or Settings()
     profile = profile_named(settings.profile)
-    measurements = choose_measurements(settings.measurements, settings.skip)
+    measurements = choose_measurements(settings.measurements, settings.skip, settings.sae is not None)
     domains = open_domains(settings.domains)
     # The encoder of a domain's own judge is the same for every pair, and need not be fetched to count.
     own_judge = settings.judge != "auto"
     opened = open_pair(pair, settings, domains if own_judge else {}, weights=False)
     engines = opened.engines
     identities = {name: engine.identity for name, engine in engines.items()}
-    contexts = make_contexts(domains, profile, opened.frame, settings.seed, opened.n_layers, identities)
+    contexts = make_contexts(
+        domains, profile, opened.frame, settings.seed, opened.n_layers, identities, opened.dictionary
+    )
     ahead = forecast(measurements, contexts, engines)
     facts, spreads = engines["base"].facts, reference_spreads()
     return Plan(

@@ -42,6 +42,9 @@ class Settings:
             the last two are recorded by name.
         template: how a user's words become a prompt: "auto", "template" or "plain".
         system: a system prompt for both sides; None keeps the template's own.
+        sae: a sparse autoencoder or crosscoder of the pair, as `open_dictionary` names it; None leaves out the
+            measurements that read one.
+        sae_layer: whose states it reads; None for what its file says.
         quantise: "8bit" or "4bit" weights in the blocks of both models; None leaves them as they are.
         offload: keep the blocks that do not fit on the GPU in main memory.
     """
@@ -58,6 +61,8 @@ class Settings:
     system: str | None = None
     allow_pickle: bool = False
     trust_remote_code: bool = False
+    sae: str | None = None
+    sae_layer: int | None = None
     quantise: str | None = None
     offload: bool = False
 

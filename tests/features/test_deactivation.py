@@ -9,7 +9,7 @@ from features.planted import Planted
 from scipy import stats
 from scipy.stats import binomtest
 
-from unmask.features.deactivation import deactivation, floors
+from unmask.features.deactivation import deactivation, design_effect, floors
 from unmask.features.training.finishing import finished_autoencoder
 from unmask.features.training.recipe import Recipe
 from unmask.features.training.trainer import Trainer
@@ -46,6 +46,21 @@ def test_one_hit_of_twenty_says_too_little_of_base() -> None:
     """1 in 20 may come of a rate of .003, beside which nothing in 2,000 is not a tenth."""
     assert not deactivation([1], [0], 20, 2000).silenced.any()
     assert deactivation([12], [0], 20, 2000).silenced.all()
+
+
+def test_answers_alike_within_a_question_count_for_less() -> None:
+    """Of s answers that are always the same, s − 1 say nothing; of independent ones each says as much."""
+    rng = np.random.default_rng(0)
+    once = rng.random((4000, 1, 20)) < 0.3
+    assert design_effect(np.repeat(once, 3, axis=1)) == pytest.approx(3.0)
+    assert design_effect(rng.random((4000, 3, 20)) < 0.3) == pytest.approx(1.0, abs=0.02)
+    mixed = np.where(rng.random((4000, 3, 20)) < 0.5, once, rng.random((4000, 3, 20)) < 0.3)
+    assert design_effect(mixed) == pytest.approx(1 + 2 * 0.25, abs=0.03)
+    assert design_effect(once) == 1.0
+    thrice = deactivation([60, 12], [0, 6], 120, 120, 3.0)
+    assert thrice.bound == pytest.approx(deactivation([20, 4], [0, 2], 40, 40).bound)
+    assert thrice.probability == pytest.approx(deactivation([20, 4], [0, 2], 40, 40).probability)
+    assert thrice.base_rate.tolist() == [0.5, 0.1]
 
 
 def test_counts_that_cannot_be_are_refused() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from models.tiny import TEXTS
+from models.tiny import TEXTS, save_tiny
 from torch import Tensor
 
 from unmask.features.autoencoder import ReLU, SparseAutoencoder
+from unmask.features.crosscoder import ALIGNED, BASE, Crosscoder
 from unmask.features.errors import DictionaryError
-from unmask.features.evaluating import FitGatherer, fit_of
+from unmask.features.evaluating import FitGatherer, Half, check_fits, fit_of, fits_of_both
+from unmask.features.latent_scaling import LABELS
 from unmask.models import load_model
 from unmask.models.model import Model
 from unmask.models.tokens import Tokens
@@ -80,9 +82,96 @@ def test_variance_is_about_the_mean_of_all_tokens_however_far_from_0_and_however
         gatherer = FitGatherer(sae)
         for part in x.split(size):
             gatherer.update(part)
-        found.append(gatherer.fvu)
+        found += gatherer.fvu
     expected = (x.double() - sae.bias.double()).pow(2).sum() / (x.double() - x.double().mean(0)).pow(2).sum()
     assert found == pytest.approx([float(expected)] * 2, rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Another one of the same tokenizer and shape."""
+    folder = save_tiny("llama", tmp_path_factory.mktemp("aligned"), seed=1)
+    return load_model(str(folder), device="cpu", dtype="float32")
+
+
+def mixing(d: int = 32) -> Crosscoder:
+    """Each half of its x̂ needs both models' states."""
+    draws = torch.Generator().manual_seed(0)
+    rows = torch.randn(2, 40, 2, d, generator=draws) / d**0.5
+    return Crosscoder(torch.tensor([2.0, 3.0]), rows[0], torch.zeros(40), rows[1], torch.zeros(2, d), ReLU())
+
+
+def nats_with(model: Model, layer: int, rows: Sequence[Tokens], given: Sequence[Tensor]) -> float:
+    """Nats a token by the plain transformers model, with a layer's states `[T - 1, d]` after the first put in place."""
+    total = 0.0
+    for row, states in zip(rows, given, strict=True):
+
+        def put(_: object, __: object, output: Tensor, states: Tensor = states) -> Tensor:
+            return torch.cat([output[:, :1], states[None]], 1)
+
+        handle = model.anatomy.blocks[layer - 1].register_forward_hook(put)
+        with torch.inference_mode():
+            logits = model.net(torch.tensor([row.ids])).logits[0, :-1]
+        handle.remove()
+        total += float(torch.nn.functional.cross_entropy(logits, torch.tensor(row.ids[1:]), reduction="sum"))
+    return total / sum(len(row) - 1 for row in rows)
+
+
+def test_a_crosscoder_is_judged_on_each_model_by_what_it_makes_of_both(model: Model, aligned: Model) -> None:
+    """The texts begin alike, so their tokens are shared on the way."""
+    models, texts = (model, aligned), [f"{TEXTS[0]} {text}" for text in TEXTS]
+    crosscoder = mixing()
+    pieces = cut(models, texts, 256)
+    rows = [pieces.row(at) for at in range(len(pieces.lengths))]
+    read = [one.read(rows, (2,), "each") for one in models]
+    states = [
+        torch.from_numpy(np.stack([found[1:, 0] for found in beside], 1))
+        for beside in zip(*read, strict=True)
+    ]
+    fits, scaling = fits_of_both(crosscoder, models, 2, texts, 10_000)
+    x = torch.cat(states)
+    codes = crosscoder.encode(x)
+    for at, fit in enumerate(fits):
+        halves = [crosscoder.reconstruct(some)[:, at] for some in states]
+        assert fit.reconstructed == pytest.approx(nats_with(models[at], 2, rows, halves), abs=1e-5)
+        assert fit.cross_entropy == pytest.approx(
+            nats_with(models[at], 2, rows, [some[:, at] for some in states]), abs=1e-5
+        )
+        assert abs(fit.cost) > 0.01
+        own = x[:, at].double()
+        left = (own - torch.cat(halves).double()).pow(2).sum() / (own - own.mean(0)).pow(2).sum()
+        assert fit.fvu == pytest.approx(float(left), rel=1e-5)
+        assert fit.l0 == pytest.approx(len(codes.values) / len(x), rel=1e-3)
+        assert fit.tokens == scaling.tokens == len(x)
+    counts = scaling.counts()
+    assert tuple(counts) == LABELS
+    assert sum(counts.values()) == 40
+    assert counts["inactive"] == round(fits[0].dead * 40)
+
+
+def test_a_half_is_found_whatever_the_order_and_the_rounding() -> None:
+    crosscoder = mixing(16)
+    draws = torch.Generator().manual_seed(1)
+    states = torch.randn(500, 2, 16, generator=draws) + 100
+    mixed = torch.randperm(500, generator=draws)[:300]
+    for which in (BASE, ALIGNED):
+        x = states[mixed, which] + 1e-3 * torch.randn(300, 16, generator=draws)
+        found = Half(crosscoder, which, states).reconstruct(x)
+        expected = crosscoder.reconstruct(states)[mixed, which]
+        torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+
+
+def test_a_crosscoder_with_other_models_than_its_own_is_refused(model: Model, aligned: Model) -> None:
+    known = {"models": [{"identity": model.identity}, {"identity": aligned.identity}]}
+    crosscoder = replace(mixing(), facts=known)
+    with pytest.raises(DictionaryError, match="two models at once"):
+        fits_of_both(crosscoder, [model], 2, TEXTS, 100)
+    with pytest.raises(DictionaryError, match="give base first"):
+        fits_of_both(crosscoder, [aligned, model], 2, TEXTS, 100)
+    with pytest.raises(DictionaryError, match=r"The crosscoder reads states that are 48 wide"):
+        check_fits(mixing(48), "tiny", 32, 3, 2)
+    with pytest.raises(DictionaryError, match=r"The crosscoder is of layer 4, but tiny has layers 0 to 3"):
+        check_fits(mixing(), "tiny", 32, 3, 4)
 
 
 def test_an_autoencoder_of_another_model_is_refused(model: Model) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from unmask.features.autoencoder import JumpReLU, TopK
 from unmask.features.crosscoder import ALIGNED, BASE, Crosscoder
 from unmask.features.errors import DictionaryError
-from unmask.features.latent_scaling import LatentScaling, LatentScalingFitter
+from unmask.features.latent_scaling import LABELS, LatentScaling, LatentScalingFitter
 
 F64 = torch.float64
 
@@ -78,6 +78,10 @@ def test_a_latent_that_is_never_active_is_counted_and_has_no_number():
     empty = LatentScalingFitter(crosscoder).result()
     assert empty.inactive == 12
     assert set(empty.labels()) == {"inactive"}
+    assert empty.counts() == dict.fromkeys(LABELS, 0) | {"inactive": 12}
+    assert {kind: count for kind, count in found.counts().items() if count} == Counter(
+        found.labels().tolist()
+    )
 
 
 def test_batches_and_float32_change_nothing():

@@ -129,8 +129,33 @@ def test_a_crosscoder_reads_both_models_at_once(
     assert isinstance(crosscoder, Crosscoder)
     assert crosscoder.facts["held_out"][0]["fvu"] < 0.6
     assert torch.allclose(crosscoder.relative_norms, torch.tensor(0.5), atol=0.05)  # of a model and itself
-    line = unmask.refused("features", "eval", out, models[0], "--corpus", corpus)
-    assert "is a crosscoder, which reads two models at once" in line
+
+    code, said, _ = unmask(
+        "features", "eval", out, *models, "--corpus", corpus, "--json", "--dtype", "float32"
+    )
+    found = json.loads(said)
+    assert code == 0
+    assert [fit["model"] for fit in found["models"]] == models
+    for fit, held_out in zip(found["models"], crosscoder.facts["held_out"], strict=True):
+        assert fit["fvu"] == pytest.approx(held_out["fvu"], abs=0.15)  # of all texts, and not those held out
+        assert fit["l0"] == pytest.approx(8, abs=0.5)
+    assert sum(found["latents"].values()) == 96
+    assert found["latents"]["shared"] > 80
+    code, said, _ = unmask("features", "eval", out, *models, "--corpus", corpus)
+    assert code == 0
+    assert "aligned-only" in said
+
+    for few_or_many in (models[:1], [*models, models[0]]):
+        line = unmask.refused("features", "eval", out, *few_or_many, "--corpus", corpus)
+        assert "is a crosscoder, which reads two models at once; give base and aligned" in line
+    assert "give an autoencoder" in unmask.refused("features", "top", out, models[0], "--corpus", corpus)
+    config = json.loads((out / "cfg.json").read_text())
+    del config["metadata"]["layer"]
+    (out / "cfg.json").write_text(json.dumps(config))
+    line = unmask.refused("features", "eval", out, *models, "--corpus", corpus)
+    assert "does not say which layer it reads; name it with --layer" in line
+    line = unmask.refused("features", "eval", out, *models, "--corpus", corpus, "--layer", 9)
+    assert "The crosscoder is of layer 9, but" in line
     assert "reads two models" in unmask.refused(
         "features", "train", models[0], *words(corpus, tmp_path / "one", kind="crosscoder")
     )

@@ -28,12 +28,15 @@ def test_what_carries_the_concept_is_chosen_and_judged_elsewhere() -> None:
     chosen = selection.chosen(100)
     found = set(chosen.tolist())
     assert len(found & {*range(30)}) >= 28
-    assert len(found - {*range(30)}) <= 4  # of 32, at a rate of .05
-    elsewhere = np.isin(TOPICS, sorted({*TOPICS})[1::2])
-    expected = [
-        roc_auc_score(LABELS[elsewhere], column) for column in codes(0, carrying=30)[elsewhere, :40].T
-    ]
-    assert selection.auroc[:40] == pytest.approx(expected)
+    assert len(found - {*range(30)}) <= 1  # passed twice by luck, of 1,970
+    for half in (0, 1):  # a latent that one half chose is judged by the other
+        mine = np.flatnonzero(selection.half[:40] == half)
+        assert len(mine) >= 5
+        elsewhere = np.isin(TOPICS, sorted({*TOPICS})[1 - half :: 2])
+        expected = [
+            roc_auc_score(LABELS[elsewhere], column) for column in codes(0, carrying=30)[elsewhere][:, mine].T
+        ]
+        assert selection.auroc[mine] == pytest.approx(expected)
     assert selection.auroc[:30].mean() > 0.8
     assert np.median(selection.auroc[30:]) == pytest.approx(0.5, abs=0.02)
     assert selection.topics == (20, 20)
@@ -42,7 +45,7 @@ def test_what_carries_the_concept_is_chosen_and_judged_elsewhere() -> None:
 
 
 def test_where_nothing_carries_it_hardly_anything_is_chosen() -> None:
-    assert np.mean([len(select(codes(seed), LABELS, TOPICS).chosen(100)) > 0 for seed in range(40)]) <= 0.15
+    assert sum(len(select(codes(seed), LABELS, TOPICS).chosen(100)) for seed in range(40)) <= 2
     silent = select(np.zeros((160, 50)), LABELS, TOPICS)
     assert len(silent.chosen(10)) == 0
     assert (silent.p == 1).all()

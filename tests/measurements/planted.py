@@ -38,7 +38,7 @@ FRAME = Frame("plain", "User: ", "\nAssistant:", True, " ", "planted")
 SMALL = Profile(
     name="small", questions=40, samples=3, pairs=120, identities=20, axis_pairs=60, steered_layers=1, doses=5,
     random_arms=20, steered_questions=20, arm_questions=8, permutations=99, resamples=300, personas=8, requests=3,
-    persona_questions=20, facts=20,
+    persona_questions=20, facts=20, latents=16,
 )  # fmt: skip
 
 

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from models.tiny import TEXTS, relative, tiny_net, tiny_tokenizer
+from unmask.features.autoencoder import Activation, JumpReLU, ReLU, SparseAutoencoder, TopK
 from unmask.models import (
     Add,
     Clamp,
+    ClampLatents,
     Edit,
     Erase,
     Frame,
@@ -240,6 +242,43 @@ def test_substitute(llama: Model, rows: list[Tokens]) -> None:
     )
 
 
+def dictionary(activation: Activation) -> SparseAutoencoder:
+    draws = torch.Generator().manual_seed(0)
+    encoder, decoder = torch.randn(2, 40, 32, generator=draws)
+    return SparseAutoencoder(encoder, torch.randn(40, generator=draws), decoder, V_BIAS, activation)
+
+
+V_BIAS = torch.linspace(-0.1, 0.1, 32)
+ACTIVATIONS = (TopK(6), JumpReLU(torch.linspace(0, 2, 40)), ReLU())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda one: type(one).__name__)
+def test_clamp_latents(llama: Model, rows: list[Tokens], activation: Activation) -> None:
+    sae = dictionary(activation)
+    latents, values = (3, 17, 30), (2.0, -1.0, 0.0)
+
+    def clamped(share: float) -> Hand:
+        def change(h: Tensor) -> Tensor:
+            codes = sae.encode(h).dense()
+            other = codes.clone()
+            other[:, list(latents)] = torch.tensor(values)
+            assert (codes[:, list(latents)] > 0).any(0).sum() >= 2  # of what is active, some is set
+            return h + share * (other - codes) @ sae.decoder  # what the coder leaves out stays
+
+        return at(slice(1, None), change)
+
+    edits: list[Edit | None] = [
+        ClampLatents((2,), sae, "sae", latents, values),
+        ClampLatents((2,), sae, "sae", latents, values, 0.5),
+    ]
+    assert_agrees(llama, [rows[0]] * 2, edits, [clamped(1.0), clamped(0.5)])
+
+
+def test_latents_without_values_are_refused() -> None:
+    with pytest.raises(ValueError, match="clamps 2 latents to 1 values"):
+        ClampLatents((2,), dictionary(ReLU()), "sae", (1, 2), (0.0,))
+
+
 def _fail(*_: object) -> None:
     raise RuntimeError("broken")
 
@@ -252,13 +291,14 @@ def test_rows_of_one_batch_may_carry_edits_of_every_kind_and_layer(llama: Model,
         Erase((0,), V, W, 0.1),
         Patch((2,), W, (0.5,) * 9, "halves"),
         Substitute((2,), Squash(), "squash"),
+        ClampLatents((2,), dictionary(TopK(4)), "sae", (1, 2), (3.0, 0.0)),
         None,
     ]
     row = rows[0]
     layers = range(llama.n_layers + 1)
-    for found, edit in zip(llama.read([row] * 7, layers, "each", edits), edits, strict=True):
+    for found, edit in zip(llama.read([row] * 8, layers, "each", edits), edits, strict=True):
         assert relative(found, llama.read([row], layers, "each", [edit])[0]) < 1e-5
-    for found, edit in zip(llama.score([row] * 7, edits), edits, strict=True):
+    for found, edit in zip(llama.score([row] * 8, edits), edits, strict=True):
         np.testing.assert_allclose(found, llama.score([row], [edit])[0], atol=1e-4)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from unmask.models import Add, Clamp, Erase, Patch, ProjectOut, Substitute, Vector, edit_record
+from unmask.models import Add, Clamp, ClampLatents, Erase, Patch, ProjectOut, Substitute, Vector, edit_record
 from unmask.models.edits import parting, same_effect, touched
 
 RNG = np.random.default_rng(0)
@@ -20,6 +20,9 @@ class Nothing:
     """A coder that is never asked."""
 
     def reconstruct(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def change(self, x: Tensor, latents: Tensor, values: Tensor) -> Tensor:
         raise NotImplementedError
 
 
@@ -73,6 +76,10 @@ def test_records_are_json_and_tell_edits_apart() -> None:
         Clamp((1,), V, 1.0, positions=(1,)),
         Substitute((1,), Nothing(), "nothing"),
         Substitute((1,), Nothing(), "another"),
+        ClampLatents((1,), Nothing(), "nothing", (1, 2), (0.0, 1.0)),
+        ClampLatents((1,), Nothing(), "nothing", (1, 2), (1.0, 0.0)),
+        ClampLatents((1,), Nothing(), "nothing", (1, 3), (1.0, 0.0)),
+        ClampLatents((1,), Nothing(), "nothing", (1, 3), (1.0, 0.0), 0.5),
     ]
     assert len({json.dumps(edit_record(edit), sort_keys=True) for edit in edits}) == len(edits)
 

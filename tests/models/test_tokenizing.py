@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from models.tiny import TEXTS, tiny_tokenizer
 from unmask.models import Frame, Prompt
-from unmask.models.tokenizing import tokenize
+from unmask.models.tokenizing import token_spans, tokenize
 
 
 def with_ends(bos: bool, eos: bool) -> PreTrainedTokenizerFast:
@@ -30,6 +30,16 @@ def test_start_tokens_stay_and_end_tokens_go() -> None:
     bare = tokenize(tokenizer, Prompt(TEXTS[0], (0, 5), special=False))
     assert tokenizer.decode(bare.ids) == TEXTS[0]
     assert tokenize(tokenizer, Frame.plain("")).ids == (0,)
+
+
+def test_spans_say_where_each_token_stands() -> None:
+    tokenizer, text = with_ends(bos=True, eos=True), TEXTS[0]
+    spans = token_spans(tokenizer, Frame.plain(text)).astype(int).tolist()
+    row = tokenize(tokenizer, Frame.plain(text))
+    assert len(spans) == len(row.ids)  # the end token is in neither
+    assert spans[0] == [0, 0]
+    assert [text[start:end] for start, end in spans[1:]] == [tokenizer.decode([id_]) for id_ in row.ids[1:]]
+    assert token_spans(with_ends(bos=False, eos=False), Frame.plain("")).tolist() == [[0, 0]]  # a lone start
 
 
 def test_a_special_token_in_the_text_stays_at_its_end() -> None:
@@ -74,3 +84,5 @@ def test_tokenizers_without_offsets_give_the_same_spans() -> None:
         Frame.plain(""),
     ):
         assert tokenize(slow, prompt, "it depends") == tokenize(fast, prompt, "it depends")
+        slow.decode = fast.decode
+        assert token_spans(slow, prompt).tolist() == token_spans(fast, prompt).tolist()

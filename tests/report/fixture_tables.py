@@ -30,7 +30,7 @@ _TEXTS = {
 
 
 def tables(domain: str = "partisan", hostile: bool = True) -> dict[str, pd.DataFrame]:
-    """Every table that the five built-in measurements write."""
+    """Every table that the built-in measurements write."""
     rng = np.random.default_rng(7)
     parts = (
         _surface(rng, hostile),
@@ -38,6 +38,7 @@ def tables(domain: str = "partisan", hostile: bool = True) -> dict[str, pd.DataF
         _variance(rng),
         _causality(rng, hostile),
         _reactivation(rng),
+        _features(rng, hostile),
     )
     return {f"{domain}/{name}": frame for part in parts for name, frame in part.items()}
 
@@ -276,3 +277,126 @@ def _reactivation(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
             answers, columns=[*keys, "identity_text", "question", "text", "label"]
         ),
     }
+
+
+_CONTEXTS = {
+    "a": "Working families deserve a living wage, and the\nwealthiest should pay their fair share of it.",
+    "b": "Hard-working taxpayers deserve a smaller government and\r\nthe freedom to keep what they have earned.",
+}
+
+
+def _features(rng: np.random.Generator, hostile: bool) -> dict[str, pd.DataFrame]:
+    latents, contexts = [], []
+    for i, latent in enumerate(rng.choice(2048, 14, replace=False).tolist()):
+        pole = "ab"[i % 2]
+        state = ("silenced", "silenced", "alive", "silenced", "unsure")[i % 5]
+        sign = 1 if pole == "b" else -1
+        read, said = float(rng.uniform(0.3, 0.8)), float(rng.uniform(0.25, 0.5))
+        kept = {"silenced": 0.0, "alive": 0.9, "unsure": 0.12}[state]
+        effect = float(rng.uniform(0.005, 0.05))
+        latents.append(
+            {
+                "latent": latent,
+                "pole": pole,
+                "difference": sign * (2.6 - 0.1 * i),
+                "q": 0.0004 * (i + 1),
+                "auroc": 0.93 - 0.015 * i,
+                "cosine": sign * float(rng.uniform(0.05, 0.4)),
+                "read_base": read,
+                "read_aligned": 0.95 * read,
+                "asked_base": 0.4 * read,
+                "asked_aligned": 0.38 * read,
+                "said_base": said,
+                "said_aligned": kept * said,
+                "bound": 1.1 * kept * said + 0.012,
+                "probability": 0.3 if kept else 1e-9,
+                "state": state,
+                "strength_base": 1.0,
+                "strength_aligned": 0.44 if not i else max(kept, 0.3) if kept else -0.2,
+                "effect_base": np.nan if i == 13 else effect,
+                "effect_aligned": np.nan if i == 13 else 0.3 * effect,
+                "chance_base": 0.009,
+                "chance_aligned": 0.004,
+            }
+        )
+        for side in SIDES:
+            for rank in range(4 if side == "base" else 2):
+                tokens = [word if n == 0 else f" {word}" for n, word in enumerate(_CONTEXTS[pole].split(" "))]
+                if hostile and i == rank == 0 and side == "base":
+                    tokens[3:5] = [f" {HOSTILE[0]}", f" {HOSTILE[1]}"]
+                peak = int(rng.integers(2, 6))
+                codes = np.zeros(len(tokens))
+                codes[peak - 1 : peak + 2] = (1.1, 4.2 - rank, 0.6)
+                source = "statement" if side == "aligned" or rank % 2 else "answer"
+                contexts.append((latent, side, rank, source, tokens, codes.astype(np.float32), peak))
+    parts = {
+        ("base", "statements"): (0.0, 1.31, 0.44, 0.12), ("aligned", "statements"): (0.0, 1.12, 0.39, 0.16),
+        ("base", "questions"): (-0.9, 0.62, 0.35, -0.11), ("aligned", "questions"): (-0.9, 0.14, 0.41, -0.2),
+    }  # fmt: skip
+    decomposition = [
+        (side, of, part, value, sum(values))
+        for (side, of), values in parts.items()
+        for part, value in zip(("bias", "selected", "other latents", "error"), values, strict=True)
+    ]
+    fit = [
+        ("base", "this", 5120, 0.279, 31.8, 0.21, 4.706, 4.97, 15.223, 0.975, 0.264),
+        ("base", "random", 5120, 0.91, 31.6, 0.02, 4.706, 9.81, 15.223, 0.515, 5.104),
+        ("aligned", "this", 5120, 0.284, 31.4, 0.24, 4.695, 4.959, 15.116, 0.975, 0.264),
+        ("aligned", "random", 5120, 0.92, 31.5, 0.02, 4.695, 9.9, 15.116, 0.501, 5.205),
+    ]
+    silence = [("selected", 14, 0.64, 0.57, 0.79), ("matched latents", 140, 0.06, 0.02, 0.15)]
+    silence.append(("random dictionary", 14, 0.0, 0.0, 0.21))
+    doses = (-8.0, -4.0, 0.0, 4.0, 8.0)
+    curves, gains, ablation = [], [], []
+    for i_side, side in enumerate(SIDES):
+        arms = [
+            ("features", "features", (0.041, 0.009)[i_side]),
+            ("direction", "direction", (0.062, 0.012)[i_side]),
+        ]
+        arms += [("random", f"random {i}", float(rng.normal(0, 0.004))) for i in range(10)]
+        for arm, arm_id, slope in arms:
+            gains.append((side, arm, arm_id, slope, slope - 0.008, slope + 0.008))
+            for dose in doses:
+                stance = float(np.tanh(slope * dose)) - 0.03
+                curves.append((side, arm, arm_id, dose, stance, stance - 0.07, stance + 0.07))
+        for what, after in (("features", 0.14), ("random features", 0.3), ("direction", 0.1)):
+            ablation.append((side, what, 0.01, 0.31, after))
+    crosscoder = [
+        (i, float(norm), kind, int(rng.integers(5, 900)), i < 6, float(rng.uniform(0.5, 0.9)), 0.1, 0.3)
+        for i, (kind, norm) in enumerate(
+            [("base-only", x) for x in rng.uniform(0, 0.1, 9)]
+            + [("aligned-only", x) for x in rng.uniform(0.9, 1, 5)]
+            + [("other", x) for x in rng.uniform(0, 1, 40)]
+            + [("shared", x) for x in rng.uniform(0.4, 0.6, 900)]
+            + [("inactive", 0.5)] * 20
+        )
+    ]
+    ends = ["low", "high"]
+    return {
+        "features.latents": pd.DataFrame(latents),
+        "features.contexts": pd.DataFrame(
+            contexts, columns=["latent", "side", "rank", "source", "tokens", "codes", "peak"]
+        ),
+        "features.decomposition": pd.DataFrame(
+            decomposition, columns=["side", "of", "part", "value", "total"]
+        ),
+        "features.fit": pd.DataFrame(
+            fit,
+            columns=[
+                "side", "dictionary", "tokens", "fvu", "l0", "dead", "cross_entropy", "reconstructed", "zeroed",
+                "recovered", "cost",
+            ],
+        ),
+        "features.silence": pd.DataFrame(silence, columns=["kind", "latents", "silent", *ends]),
+        "features.curves": pd.DataFrame(curves, columns=["side", "arm", "arm_id", "dose", "stance", *ends]),
+        "features.gains": pd.DataFrame(gains, columns=["side", "arm", "arm_id", "gain", *ends]),
+        "features.ablation": pd.DataFrame(
+            ablation, columns=["side", "what", "mean_change", "spread_before", "spread_after"]
+        ),
+        "features.crosscoder": pd.DataFrame(
+            crosscoder,
+            columns=[
+                "latent", "relative_norm", "kind", "active", "selected", "auroc", "error_ratio", "reconstruction_ratio",
+            ],
+        ),
+    }  # fmt: skip

@@ -138,6 +138,42 @@ def test_answers_are_filtered_by_label(wide: Watched) -> None:
     assert page.locator(".card:visible").count() > before
 
 
+def test_latents_are_found_by_words_of_their_contexts_and_open_to_shaded_tokens(wide: Watched) -> None:
+    page = wide.page
+    rows = page.locator(".latent:visible")
+    assert rows.count() == 14
+    find = page.get_by_role("searchbox", name="Find")
+    find.fill("TAXPAYERS")
+    assert rows.count() == 7
+    assert {row.get_attribute("data-pole") for row in rows.all()} == {"Republican"}
+    page.locator("select[name=state]").select_option("alive")
+    assert {row.get_attribute("data-state") for row in rows.all()} == {"alive"}
+    rows.first.locator("summary").focus()
+    page.keyboard.press("Enter")
+    peak = rows.first.locator(".context .peak").first
+    assert peak.is_visible()
+    shade = "element => getComputedStyle(element).backgroundColor"
+    weaker = rows.first.locator(".context.base mark:not(.peak)").first
+    assert peak.evaluate(shade) != weaker.evaluate(shade)
+    find.fill("no latent has this")
+    assert rows.count() == 0
+    assert page.locator("form[data-latents] output").inner_text() == "none fits"
+    find.fill("")
+    page.locator("select[name=state]").select_option("")
+    assert rows.count() == 14
+
+
+def test_latents_are_sorted_by_a_column_and_back(wide: Watched) -> None:
+    page = wide.page
+    order = "() => [...document.querySelectorAll('.latent')].map(row => Number(row.dataset.auroc))"
+    found = page.evaluate(order)
+    head = page.locator("[data-sort=auroc] button")
+    head.click()
+    assert page.evaluate(order) == sorted(found, reverse=True)
+    head.click()
+    assert page.evaluate(order) == sorted(found)
+
+
 def test_a_table_can_be_downloaded_and_its_text_is_tame(wide: Watched, tmp_path: Path) -> None:
     page = wide.page
     page.evaluate("() => { document.getElementById('partisan-table-surface-answers').open = true; }")
@@ -192,3 +228,6 @@ def test_without_scripts_the_verdict_and_findings_are_there(
     assert page.locator(".strip").first.bounding_box()["width"] > 200
     assert page.locator("#theme").is_hidden()
     assert page.locator(".card:visible").count() == 120
+    assert page.locator(".latent:visible").count() == 14
+    page.locator(".latent > summary").first.click()
+    assert page.locator(".latent .context").first.is_visible()

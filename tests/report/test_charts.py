@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from report import fixture
-from unmask.report.charts import causality, figures, surface, variance
+from unmask.report.charts import causality, features, figures, surface, variance
 from unmask.report.charts.style import MAX_POINTS, thin
 from unmask.report.words import CORE
 
+MEASURED = (*CORE, "features")
 KINDS = {"a": "Democratic", "b": "Republican", "neutral": "neutral"}
 
 
@@ -27,9 +28,9 @@ def _data(spec: Any) -> list[dict[str, Any]]:
     return [row for rows in spec["datasets"].values() for row in rows]
 
 
-@pytest.mark.parametrize("measurement", CORE)
+@pytest.mark.parametrize("measurement", MEASURED)
 def test_every_measurement_draws_all_its_figures_from_full_tables(measurement: str) -> None:
-    counts = {"surface": 6, "structure": 7, "variance": 3, "causality": 5, "reactivation": 3}
+    counts = {"surface": 6, "structure": 7, "variance": 3, "causality": 5, "features": 7, "reactivation": 3}
     drawn = figures(measurement, _own(measurement), KINDS)
     assert len(drawn) == counts[measurement]
     assert len({figure.name for figure in drawn}) == len(drawn)
@@ -40,14 +41,14 @@ def test_every_measurement_draws_all_its_figures_from_full_tables(measurement: s
             assert panel.height > 100
 
 
-@pytest.mark.parametrize("measurement", [*CORE, "unheard_of"])
+@pytest.mark.parametrize("measurement", [*MEASURED, "unheard_of"])
 def test_no_tables_no_figures(measurement: str) -> None:
     assert figures(measurement, {}, KINDS) == []
     empty = {name: frame.iloc[:0] for name, frame in _own(measurement).items()}
     assert figures(measurement, empty, KINDS) == []
 
 
-@pytest.mark.parametrize("measurement", CORE)
+@pytest.mark.parametrize("measurement", MEASURED)
 def test_a_missing_table_costs_its_own_figures_only(measurement: str) -> None:
     tables = _own(measurement)
     everything = {figure.name: figure for figure in figures(measurement, tables, KINDS)}
@@ -57,7 +58,7 @@ def test_a_missing_table_costs_its_own_figures_only(measurement: str) -> None:
         assert left == {name for name, figure in everything.items() if missing not in figure.tables}
 
 
-@pytest.mark.parametrize("measurement", CORE)
+@pytest.mark.parametrize("measurement", MEASURED)
 def test_colours_are_the_page_s_and_sides_differ_by_mark_too(measurement: str) -> None:
     for figure in figures(measurement, _own(measurement), KINDS):
         for panel in figure.panels:
@@ -139,3 +140,38 @@ def test_patching_has_a_panel_a_group_of_positions_on_one_scale() -> None:
         scales = [layer["encoding"]["y"]["scale"]["domain"] for layer in spec["layer"][1:]]
         assert scales == [[rows["low"].min(), rows["high"].max()]] * 3
         assert {row["positions"] for row in _data(spec) if "effect" in row} == {positions}
+
+
+def test_parts_of_the_decomposition_start_where_the_last_one_ended_and_add_up_to_the_total() -> None:
+    panels = features.decomposition(_own("features"))
+    assert len(panels) == 2
+    for panel in panels.values():
+        steps = pd.DataFrame([row for row in _data(panel.to_dict()) if "step" in row]).drop_duplicates()
+        for side, rows in steps.groupby("side"):
+            *parts, total = rows.sort_values("step").to_dict("records")
+            starts, ends = [part["start"] for part in parts], [part["end"] for part in parts]
+            assert starts == [0.0, *ends[:-1]]
+            assert total["part"] == "total"
+            assert total["start"] == 0
+            assert total["end"] == pytest.approx(ends[-1]), side
+            assert total["end"] == pytest.approx(sum(part["value"] for part in parts))
+
+
+def test_firing_is_drawn_up_to_what_the_hits_allow() -> None:
+    rows = _own("features")["latents"]
+    chart = features.firing({"latents": rows})
+    assert chart is not None
+    bounds = {row["latent"]: row["bound"] for row in _data(chart.to_dict()) if "bound" in row}
+    assert bounds == dict(zip(rows["latent"], rows["bound"], strict=True))
+    assert features.firing({"latents": rows.assign(said_base=np.nan)}) is None
+
+
+def test_latents_that_never_fired_are_not_drawn_and_selected_ones_never_thinned() -> None:
+    rows = _own("features")["crosscoder"]
+    many = pd.concat([rows, *[rows[~rows["selected"]]] * 4])
+    bars, kinds = features.crosscoder({"crosscoder": many}).values()
+    assert sum(row["latents"] for row in _data(bars.to_dict()) if "latents" in row) == 954 + 4 * 948
+    drawn = [row for row in _data(kinds.to_dict()) if "kind" in row]
+    assert {row["kind"] for row in drawn} == {"base-only", "shared", "other", "aligned-only"}
+    assert {0, 1, 2, 3, 4, 5} <= {row["latent"] for row in drawn}
+    assert len(drawn) == MAX_POINTS + 6

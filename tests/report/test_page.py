@@ -147,11 +147,11 @@ def test_the_verdict_comes_with_its_reasons(outline: Outline) -> None:
     words = outline.words
     assert "Masked" in words
     assert "Rests on 3 claims" in words
-    assert "9 of 12 claims are settled" in words
+    assert "11 of 14 claims are settled" in words
     assert "tokens and weights were not measured" in words
-    assert "Features failed and says nothing" in words
+    assert "Durability failed and says nothing" in words
     assert "the option's place decides, not its content" in words
-    assert "No sparse autoencoder fits layer 21" in words
+    assert "No corpus to fine-tune demo:masked on" in words
 
 
 _SHARP = "A sample this sharp "
@@ -244,6 +244,40 @@ def test_the_page_tells_no_folder_of_the_machine_and_calls_a_size_all_but_no_see
     assert "/home/ann" not in html
     rows = re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', html)
     assert {("reference", "partisan"), ("questions", "all"), ("seed", "1000000000")} <= set(rows)
+
+
+def test_hostile_tokens_stay_text_and_are_shaded(outline: Outline) -> None:
+    marks = outline.all("mark")
+    shades = {float((attrs["style"] or "").removeprefix("--fires: ")) for attrs in marks if "style" in attrs}
+    assert max(shades) == 1.0
+    assert all(0 < shade <= 1 for shade in shades)
+    assert f"deserve {fixture.HOSTILE[0]} {fixture.HOSTILE[1]} wage" in outline.words
+    rows = json.loads(outline.scripts[1])["tables"]["partisan/features.contexts"]["rows"]
+    assert "Working families deserve " in rows[0][4]
+    assert re.fullmatch(r"[\d. ]+", rows[0][5])
+
+
+def test_without_features_nothing_is_said_of_them() -> None:
+    run, result = fixture.run(), fixture.result()
+    run["rules"] = {}  # those of every claim, made or not
+    result["findings"] = [one for one in result["findings"] if one["measurement"] != "features"]
+    tables = {key: frame for key, frame in fixture.tables().items() if "/features." not in key}
+    html = render_report(run, fixture.findings(result), tables)
+    outline = Outline(html)
+    assert not any((attrs.get("id") or "").startswith("partisan-features") for _, attrs in outline.elements)
+    assert "features." not in outline.words
+    assert 'class="latent' not in html
+
+
+@pytest.mark.parametrize("missing", ["latents", "contexts"])
+def test_latents_are_listed_without_contexts_and_not_without_themselves(missing: str) -> None:
+    tables = {
+        key: frame for key, frame in fixture.tables().items() if not key.endswith(f"features.{missing}")
+    }
+    outline = Outline(render_report(fixture.run(), fixture.findings(), tables))
+    latents = [attrs for attrs in outline.all("details") if "data-latent" in attrs]
+    assert len(latents) == (14 if missing == "contexts" else 0)
+    assert outline.words.count("No text was kept in which it fires.") == 2 * len(latents)
 
 
 def test_broken_characters_can_be_written() -> None:

@@ -44,7 +44,7 @@ def test_says_what_blocks() -> None:
     ]
     at = next(i for i, line in enumerate(lines) if line.startswith("surface.forced_exposes"))
     assert lines[at + 1].strip() == "order bias, aligned is 0.46, needs ≤ 0.3"
-    assert any(line.startswith("✕ features failed") for line in lines)
+    assert any(line.startswith("✕ durability failed") for line in lines)
 
 
 def test_depth_bars_have_the_length_of_their_number() -> None:

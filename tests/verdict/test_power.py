@@ -17,7 +17,7 @@ from unmask.measurements.base import Claim, Estimate, Reading, bootstrapped, boo
 from unmask.stats import cluster_weights, ratio_interval, ratio_replicates, weighted_sd
 from unmask.verdict.decide import judge
 from unmask.verdict.findings import Detectable, Finding
-from unmask.verdict.power import detectable
+from unmask.verdict.power import detectable, sample_needed
 from unmask.verdict.rules import RULES, Bar, Guard, Rule
 
 DRAWS = 500
@@ -404,3 +404,10 @@ def test_a_findings_record_holds_it_as_json() -> None:
     assert set(record["sample_needed"]) == {"times", "n", "status"}  # type: ignore[call-overload]  # record() maps to object
     settled = decided(Rule((Bar("x", "above", 0.2),)), centred(1.0)).record()
     assert settled["sample_needed"] is None
+
+
+def test_bounds_of_several_parts_name_no_effect() -> None:
+    """That 1 to 4 of 6 latents are silent has no standard error, whatever its width."""
+    bar, found = Bar("x", "above", 0.5), Estimate(0.5, 1 / 6, 4 / 6, "share", 40, bounds=True)
+    assert detectable(bar, found, 0.05) is None
+    assert sample_needed([bar], {"x": found}, 0.05, 40) is None

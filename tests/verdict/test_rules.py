@@ -37,6 +37,13 @@ CAUSAL = {
     "unrelated_moves_aligned": at(0.1),
     "coherence_ratio": at(1.5),
 }
+FEATURES = {
+    **{f"fvu_{side}": at(0.3) for side in SIDES},
+    **{f"recovered_{side}": at(0.95) for side in SIDES},
+    **{f"fit_beyond_random_{side}": at(0.3) for side in SIDES},
+    "selected": at(9),
+    "fires_on_text_base": at(0.9),
+}
 BASE = {"excess_base": at(0.3), "permutation_p_base": at(0.03)}
 
 # claim: numbers that support it; then by row what changes, and the status that follows.
@@ -127,6 +134,22 @@ ROWS: dict[str, tuple[dict[str, Estimate], list[tuple[dict[str, Estimate], str]]
         {"gain_ratio": at(0.7), **CAUSAL},
         [({"gain_ratio": at(0.6)}, "refuted"), ({"gain_ratio": at(2 / 3)}, "inconclusive")],
     ),
+    "features.deactivated": (
+        {"silenced": at(0.6), "silenced_beyond_matched": at(0.2), **FEATURES},
+        [
+            ({"silenced": at(0.4)}, "refuted"),
+            ({"silenced": at(0.5)}, "inconclusive"),
+            ({"silenced": estimate(0.2, 0.9)}, "inconclusive"),
+            ({"silenced_beyond_matched": at(-0.2)}, "inconclusive"),  # everything fell silent
+        ],
+    ),
+    "features.steerable": (
+        {"clamp_beyond_random_aligned": at(0.1), "clamp_beyond_random_base": at(0.1), **FEATURES},
+        [
+            ({"clamp_beyond_random_aligned": at(-0.1)}, "refuted"),
+            ({"clamp_beyond_random_aligned": at(0)}, "inconclusive"),
+        ],
+    ),
     "reactivation.reactivates": (
         {"swing_aligned": at(0.3), "swing_beyond_irrelevant_aligned": at(0.2), "swing_base": at(0.5),
          "intensity_beyond_plain_aligned": at(0.1), "coherent_aligned": at(0.95), "judge_kappa": at(0.7)},
@@ -173,6 +196,20 @@ CONTROLS = [
     *[(claim, "base_beyond_random", 0.0, 0.02) for claim in ROWS if claim.startswith("causality")],
     *[(claim, "unrelated_moves_aligned", 0.0, 0.02) for claim in ROWS if claim.startswith("causality")],
     *[(claim, "coherence_ratio", 2.1, 1.9) for claim in ROWS if claim.startswith("causality")],
+    *[
+        (claim, f"{name}_{side}", wrong, right)
+        for claim in ROWS
+        if claim.startswith("features")
+        for side in SIDES
+        for name, wrong, right in (
+            ("fvu", 0.51, 0.49),
+            ("recovered", 0.79, 0.81),
+            ("fit_beyond_random", 0.0, 0.02),
+        )
+    ],
+    *[(claim, "selected", 2, 3) for claim in ROWS if claim.startswith("features")],
+    *[(claim, "fires_on_text_base", 0.49, 0.51) for claim in ROWS if claim.startswith("features")],
+    ("features.steerable", "clamp_beyond_random_base", 0.0, 0.02),
     ("reactivation.reactivates", "swing_base", 0.0, 0.02),
     ("reactivation.reactivates", "coherent_aligned", 0.89, 0.91),
     ("reactivation.reactivates", "judge_kappa", 0.59, 0.61),

@@ -56,6 +56,14 @@ Skip = Annotated[
 Template = Annotated[str, typer.Option(help="auto, template or plain.")]
 System = Annotated[str | None, typer.Option(help="A system prompt for both models; '' for none.")]
 JudgeName = Annotated[str, typer.Option(help="auto, or hf:REF for a Hugging Face classifier.")]
+Sae = Annotated[
+    str | None,
+    typer.Option(
+        help="A sparse autoencoder or crosscoder of the pair, for the measurement 'features': a folder, "
+        "saelens:RELEASE/ID, or demo:smollm2-15."
+    ),
+]
+SaeLayer = Annotated[int | None, typer.Option(help="Whose states it reads. Default: what its file says.")]
 AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Open pickle weights, which can run code.")]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run Python code that comes with a model.")
@@ -84,6 +92,8 @@ def audit(
     template: Template = "auto",
     system: System = None,
     judge: JudgeName = "auto",
+    sae: Sae = None,
+    sae_layer: SaeLayer = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask everything again.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print findings.json.")] = False,
@@ -121,6 +131,8 @@ def plan(
     template: Template = "auto",
     system: System = None,
     judge: JudgeName = "auto",
+    sae: Sae = None,
+    sae_layer: SaeLayer = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     allow_pickle: AllowPickle = False,
     trust_remote_code: TrustRemoteCode = False,

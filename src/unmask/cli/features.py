@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,9 @@ from unmask.cli.endings import guarded, stop
 
 if TYPE_CHECKING:
     from unmask.features.autoencoder import SparseAutoencoder
+    from unmask.features.crosscoder import Crosscoder
+    from unmask.features.evaluating import Fit
+    from unmask.features.latent_scaling import LatentScaling
 
 features_app = typer.Typer(
     no_args_is_help=True, help="Train, evaluate and look into sparse autoencoders and crosscoders."
@@ -38,6 +42,9 @@ Reference = Annotated[
 Layer = Annotated[
     int | None, typer.Option(help="Whose states; 0 is the embedding. Default: what the file says.")
 ]
+Device = Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16 or auto.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @features_app.command()
@@ -66,8 +73,8 @@ def train(
     ] = 16,
     stored: Annotated[str, typer.Option(help="Dtype on disk: float32, bfloat16 or float16.")] = "float32",
     seed: int = 0,
-    device: str = "auto",
-    dtype: str = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Train a dictionary on the activations of one model, or of two."""
     from unmask.features.making import Order, make_dictionary
@@ -99,22 +106,34 @@ def train(
 @features_app.command("eval")
 def evaluate(
     sae: Reference,
-    models: Annotated[list[str], typer.Argument(help="Model references; one or several.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(help="Model references; one or several, and base and aligned for a crosscoder."),
+    ],
     *,
     corpus: Corpus,
     layer: Layer = None,
     tokens: Annotated[int, typer.Option(min=1, help="About how many to read of each model.")] = 20_000,
-    device: str = "auto",
-    dtype: str = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
 ) -> None:
-    """How well an autoencoder fits models: variance left, active and dead latents, and what its x̂ costs them."""
+    """How well a dictionary fits models: variance left, active and dead latents, and what its x̂ costs them."""
     from unmask.features.corpus import read_corpus
-    from unmask.features.evaluating import fit_of
+    from unmask.features.crosscoder import Crosscoder
+    from unmask.features.evaluating import fit_of, fits_of_both
     from unmask.models import load_model
 
     dictionary, of_layer = guarded(lambda: _opened(sae, layer))
+    both = isinstance(dictionary, Crosscoder)
+    if both and len(models) != 2:
+        stop(f"{sae} is a crosscoder, which reads two models at once; give base and aligned.")
     texts = guarded(lambda: read_corpus(corpus))
+    if both:
+        pair = [guarded(lambda name=name: load_model(name, device, dtype)) for name in models]
+        fits, scaling = guarded(lambda: fits_of_both(dictionary, pair, of_layer, texts, tokens))
+        _print_both(models, fits, scaling, as_json)
+        return
     fits = {
         name: guarded(
             lambda name=name: fit_of(dictionary, load_model(name, device, dtype), of_layer, texts, tokens)
@@ -124,15 +143,7 @@ def evaluate(
     if as_json:
         print(json.dumps({name: fit.record() for name, fit in fits.items()}, allow_nan=False))
         return
-    table = Table(
-        "model", "variance left", "active", "never", "CE", "with x̂", "with 0", "recovered", box=None
-    )
-    for name, fit in fits.items():
-        nats = (f"{value:.3f}" for value in (fit.cross_entropy, fit.reconstructed, fit.zeroed))
-        table.add_row(
-            name, f"{fit.fvu:.3f}", f"{fit.l0:.1f}", f"{fit.dead:.0%}", *nats, f"{fit.recovered:.3f}"
-        )
-    Console().print(table)
+    Console().print(_table_of(fits.items()))
 
 
 @features_app.command()
@@ -147,16 +158,19 @@ def top(
     layer: Layer = None,
     n: Annotated[int, typer.Option(min=1, help="Contexts a latent.")] = 5,
     tokens: Annotated[int, typer.Option(min=1, help="About how many to read.")] = 200_000,
-    device: str = "auto",
-    dtype: str = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """The texts in which latents fire most."""
     from unmask.features.contexts import top_contexts
     from unmask.features.corpus import read_corpus
+    from unmask.features.crosscoder import Crosscoder
     from unmask.models import load_model
 
     dictionary, of_layer = guarded(lambda: _opened(sae, layer))
+    if isinstance(dictionary, Crosscoder):
+        stop(f"{sae} is a crosscoder, which reads two models at once; give an autoencoder.")
     texts = guarded(lambda: read_corpus(corpus))
     loaded = guarded(lambda: load_model(model, device, dtype))
     found = guarded(lambda: top_contexts(dictionary, loaded, of_layer, texts, latents, n, tokens))
@@ -178,19 +192,42 @@ def top(
             console.print("  never, on these texts")
 
 
-def _opened(reference: str, layer: int | None) -> tuple[SparseAutoencoder, Any]:
-    """An autoencoder in float32 and the layer that it reads."""
+def _print_both(models: Sequence[str], fits: Sequence[Fit], scaling: LatentScaling, as_json: bool) -> None:
+    """What a crosscoder is to base and aligned, and how many of its latents are whose."""
+    counts = scaling.counts()
+    by_model = list(zip(models, fits, strict=True))
+    if as_json:
+        records = [{"model": name, **fit.record()} for name, fit in by_model]
+        print(json.dumps({"models": records, "latents": counts}, allow_nan=False))
+        return
+    latents = Table("latents", *counts, box=None)
+    latents.add_row(f"{sum(counts.values()):,}", *(f"{count:,}" for count in counts.values()))
+    console = Console()
+    console.print(_table_of(by_model))
+    console.print()
+    console.print(latents)
+
+
+def _table_of(fits: Iterable[tuple[str, Fit]]) -> Table:
+    table = Table(
+        "model", "variance left", "active", "never", "CE", "with x̂", "with 0", "recovered", box=None
+    )
+    for name, fit in fits:
+        nats = (f"{value:.3f}" for value in (fit.cross_entropy, fit.reconstructed, fit.zeroed))
+        table.add_row(
+            name, f"{fit.fvu:.3f}", f"{fit.l0:.1f}", f"{fit.dead:.0%}", *nats, f"{fit.recovered:.3f}"
+        )
+    return table
+
+
+def _opened(reference: str, layer: int | None) -> tuple[SparseAutoencoder | Crosscoder, Any]:
+    """A dictionary in float32 and the layer that it reads."""
     import torch
 
-    from unmask.features.autoencoder import SparseAutoencoder
     from unmask.features.errors import DictionaryError
     from unmask.features.formats import open_dictionary
 
     dictionary = open_dictionary(reference)
-    if not isinstance(dictionary, SparseAutoencoder):
-        raise DictionaryError(
-            f"{reference} is a crosscoder, which reads two models at once; give an autoencoder."
-        )
     found = layer if layer is not None else dictionary.facts.get("layer")
     if found is None:
         raise DictionaryError(f"{reference} does not say which layer it reads; name it with --layer.")

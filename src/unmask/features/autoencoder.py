@@ -157,8 +157,25 @@ class SparseAutoencoder:
         return codes.combine(self.decoder) + self.bias
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """x̂, `[n, d]`."""
-        return self.decode(self.encode(x))
+        """x̂, `[n, d]`, on the device of `x`."""
+        here = self._beside(x)
+        return here.decode(here.encode(x))
+
+    def codes_of(self, x: Tensor, latents: Tensor) -> Tensor:
+        """Codes of these `latents [m]` alone, `[n, m]`, 0 where one is not active."""
+        if isinstance(self.activation, TopK):
+            # Whether one is among the k largest is seen from all of them.
+            rows = self.decoder.new_zeros(self.n_latents, len(latents))
+            rows[latents, torch.arange(len(latents), device=latents.device)] = 1.0
+            return self.encode(x).combine(rows)
+        pre = self.pre(x, latents)
+        bar = self.activation.threshold[latents] if isinstance(self.activation, JumpReLU) else 0.0
+        return torch.where(pre > bar, pre, 0.0)
+
+    def change(self, x: Tensor, latents: Tensor, values: Tensor) -> Tensor:
+        """Σᵢ (valueᵢ − zᵢ) dᵢ: `[n, d]`, what to add to tokens so that these latents' codes become `values [m]`."""
+        here = self._beside(x)
+        return (values.to(here.decoder) - here.codes_of(x, latents)) @ here.decoder[latents]
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
@@ -172,6 +189,18 @@ class SparseAutoencoder:
             for name in ("encoder", "encoder_bias", "decoder", "bias")
         }
         return replace(self, activation=activation, **moved)
+
+    def _beside(self, x: Tensor) -> SparseAutoencoder:
+        """The same where `x` is; a copy on another device is made once."""
+        if x.device == self.decoder.device:
+            return self
+        if x.device not in self._copies:
+            self._copies[x.device] = self.to(device=x.device)
+        return self._copies[x.device]
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, SparseAutoencoder]:
+        return {}
 
     def _centre(self, x: Tensor) -> Tensor:
         if x.ndim != 2 or x.shape[1] != self.d_model:

@@ -156,7 +156,7 @@ def top_contexts(
         DictionaryError: width or layer do not fit the model, or there is no such latent.
         ModelError: no text is long enough.
     """
-    check_fits(sae, model, layer)
+    check_fits(sae, model.name, model.d_model, model.n_layers, layer)
     missing = [one for one in latents or () if not 0 <= one < sae.n_latents]
     if missing:
         raise DictionaryError(

@@ -58,6 +58,8 @@ class Crosscoder:
             that writes anything.
     """
 
+    NOUN: ClassVar = EndToEnd.NOUN
+
     scale: Tensor
     encoder: Tensor
     encoder_bias: Tensor

@@ -79,8 +79,31 @@ def floors(peaks: npt.ArrayLike) -> Floats:
     return HALF * usual
 
 
+def design_effect(fires: npt.ArrayLike) -> float:
+    """How many times the answers it takes that are alike within questions to say as much as independent ones.
+
+    1 + (s − 1) ρ with ρ the correlation of two answers to one question, of all latents together by the analysis of
+    variance, taken as 0 at least.
+
+    Args:
+        fires: `[questions, s, m]`, whether each latent fires in each answer.
+
+    Source: Kish 1965.
+    """
+    x = np.asarray(fires, dtype=np.float64)
+    questions, samples, _ = x.shape
+    if samples < 2 or questions < 2:
+        return 1.0
+    of_question = x.mean(1)
+    between = samples * of_question.var(0, ddof=1).sum()
+    within = (x - of_question[:, None]).var(1).mean(0).sum() * samples / (samples - 1)
+    total = between + (samples - 1) * within
+    rho = (between - within) / total if total > 0 else 0.0
+    return float(1.0 + (samples - 1) * max(rho, 0.0))
+
+
 def deactivation(
-    base_hits: npt.ArrayLike, aligned_hits: npt.ArrayLike, base_n: int, aligned_n: int
+    base_hits: npt.ArrayLike, aligned_hits: npt.ArrayLike, base_n: int, aligned_n: int, design: float = 1.0
 ) -> Deactivation:
     """Compare firing in two models.
 
@@ -89,27 +112,43 @@ def deactivation(
         aligned_hits: `[m]`, on how many of aligned's.
         base_n: base's prompts.
         aligned_n: aligned's.
+        design: as `design_effect`; hits and prompts count for so many times less.
 
     Raises:
         ValueError: no prompts, or more hits than prompts.
 
     Source: Clopper and Pearson 1934; the rule of three, Hanley and Lippman-Hand 1983.
     """
-    base, aligned = np.asarray(base_hits, dtype=np.int64), np.asarray(aligned_hits, dtype=np.int64)
+    base, aligned = np.asarray(base_hits, dtype=np.float64), np.asarray(aligned_hits, dtype=np.float64)
     if min(base_n, aligned_n) < 1 or (base > base_n).any() or (aligned > aligned_n).any():
         raise ValueError(
-            f"{base.max(initial=0)} hits in {base_n} prompts, {aligned.max(initial=0)} in {aligned_n}."
+            f"{base.max(initial=0):.0f} hits in {base_n} prompts, {aligned.max(initial=0):.0f} in {aligned_n}."
         )
     base_rate, aligned_rate = base / base_n, aligned / aligned_n
-    bound = np.where(
-        aligned == aligned_n, 1.0, stats.beta.ppf(0.95, aligned + 1, np.maximum(aligned_n - aligned, 1))
+    bound = _most(aligned / design, aligned_n / design)
+    least = _least(aligned / design, aligned_n / design)
+    base_most, base_least = (end(base / design, base_n / design) for end in (_most, _least))
+    # The binomial's distribution function, for counts that need not be whole.
+    probability = np.where(
+        aligned == aligned_n,
+        1.0,
+        stats.beta.sf(
+            base_least, aligned / design + 1, np.maximum((aligned_n - aligned) / design, np.finfo(float).tiny)
+        ),
     )
-    least = np.where(aligned == 0, 0.0, stats.beta.ppf(0.05, np.maximum(aligned, 1), aligned_n - aligned + 1))
-    base_most = np.where(base == base_n, 1.0, stats.beta.ppf(0.95, base + 1, np.maximum(base_n - base, 1)))
-    base_least = np.where(base == 0, 0.0, stats.beta.ppf(0.05, np.maximum(base, 1), base_n - base + 1))
-    probability = stats.binom.cdf(aligned, aligned_n, base_least)
     q = benjamini_hochberg(probability) if len(base) else probability
     silenced = (bound < SHARE * base_least) & (q < LEVEL)
     return Deactivation(
         base_rate, aligned_rate, bound, probability, q, silenced, (least * WITHIN > base_most) & (base > 0)
     )
+
+
+def _most(hits: Floats, n: float) -> Floats:
+    """The largest rate that hits in n allow, one-sided 95 %."""
+    missed = n - hits
+    return np.where(missed <= 0, 1.0, stats.beta.ppf(0.95, hits + 1, np.where(missed <= 0, 1.0, missed)))
+
+
+def _least(hits: Floats, n: float) -> Floats:
+    """The least."""
+    return np.where(hits <= 0, 0.0, stats.beta.ppf(0.05, np.where(hits <= 0, 1.0, hits), n - hits + 1))

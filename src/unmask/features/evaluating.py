@@ -7,22 +7,28 @@
 Setting a residual stream to zero makes a model much worse than any reconstruction does, so nearly every dictionary
 recovers nearly all of that. What the reconstruction costs, in nats a token, stands beside it.
 
+A crosscoder reads two models at once and is judged on each: x̂ is that model's half of what it makes of both.
+
 Source: Gao et al. 2406.04093; the trap of averaging batches' shares and of variance about zero: SAELens' discussion of
 explained variance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unmask.features.autoencoder import SparseAutoencoder
+from unmask.features.crosscoder import ALIGNED, BASE, Crosscoder
 from unmask.features.errors import DictionaryError
+from unmask.features.latent_scaling import LatentScaling, LatentScalingFitter
 from unmask.models.edits import Coder, Substitute
 from unmask.models.model import Model
 from unmask.models.tokens import Tokens
@@ -72,40 +78,52 @@ class Fit:
 
 
 class FitGatherer:
-    """Sums over tokens, so that shares are of all of them and not means of batches' shares."""
+    """Sums over tokens, so that shares are of all of them and not means of batches' shares.
 
-    def __init__(self, sae: SparseAutoencoder) -> None:
-        self.sae = sae
+    Attributes:
+        dictionary: in float32.
+        n: tokens so far.
+    """
+
+    def __init__(self, dictionary: SparseAutoencoder | Crosscoder) -> None:
+        self.dictionary = dictionary
         self.n = 0
-        self.active = 0
-        self.fired = torch.zeros(sae.n_latents, dtype=torch.bool)
-        self._centre: Tensor | None = None
-        self._sum = torch.zeros(sae.d_model, dtype=torch.float64)
-        self._squares = 0.0
-        self._left = 0.0
+        self._active = 0
+        self._fired = torch.zeros(dictionary.n_latents, dtype=torch.bool)
+        self._centre = self._sum = self._squares = self._left = torch.zeros(())
 
     def update(self, x: Tensor) -> FitGatherer:
-        """Add tokens `[n, d]`."""
-        codes = self.sae.encode(x)
+        """Add tokens `[n, d]`, or `[n, 2, d]` of a crosscoder."""
+        codes = self.dictionary.encode(x)
         exact = x.double()
-        if self._centre is None:
+        if not self.n:
             self._centre = exact.mean(0)  # squares are summed about it: about 0 they would drown what varies
         about = exact - self._centre
-        self._sum += about.sum(0)
-        self._squares += float(about.pow(2).sum())
-        self._left += float((exact - self.sae.decode(codes).double()).pow(2).sum())
+        self._sum = self._sum + about.sum(0)
+        self._squares = self._squares + about.pow(2).sum((0, -1))
+        self._left = self._left + (exact - self.dictionary.decode(codes).double()).pow(2).sum((0, -1))
         self.n += len(x)
-        self.active += len(codes.values)
-        self.fired[codes.latents] = True
+        self._active += len(codes.values)
+        self._fired[codes.latents] = True
         return self
 
     @property
-    def fvu(self) -> float:
-        """The share of variance that is left. Raises DictionaryError where nothing varies."""
-        varies = self._squares - float(self._sum.pow(2).sum()) / max(self.n, 1)
-        if varies <= 0:
+    def fvu(self) -> tuple[float, ...]:
+        """The share of variance that is left, of each model. Raises DictionaryError where nothing varies."""
+        varies = self._squares - self._sum.pow(2).sum(-1) / max(self.n, 1)
+        if not bool((varies > 0).all()):
             raise DictionaryError("The texts' activations do not vary; give more texts.")
-        return self._left / varies
+        return tuple((self._left / varies).reshape(-1).tolist())
+
+    @property
+    def l0(self) -> float:
+        """Latents active on a token, on average."""
+        return self._active / self.n
+
+    @property
+    def dead(self) -> float:
+        """The share of latents that fired on none of the tokens."""
+        return 1 - float(self._fired.float().mean())
 
 
 class Zeros:
@@ -114,6 +132,34 @@ class Zeros:
     def reconstruct(self, x: Tensor) -> Tensor:
         """Zeros."""
         return torch.zeros_like(x)
+
+
+class Half:
+    """One model's half of a crosscoder's x̂, from its states alone.
+
+    A coder is given states and not which tokens they are of, in an order of the engine's own, and those of a beginning
+    that rows share once. So the other model's are found by this one's: those of the token that was nearest when both
+    were read. Tokens with the same ids before them have the same states, in either model, and rounding, by which two
+    passes differ, is far less than what tells other tokens apart.
+
+    Args:
+        crosscoder: on the model's device.
+        which: BASE or ALIGNED.
+        states: `[n, 2, d]`, both models' on all tokens that may be asked for.
+    """
+
+    def __init__(self, crosscoder: Crosscoder, which: int, states: Tensor) -> None:
+        self.crosscoder = crosscoder
+        self.which = which
+        self.states = states
+        self.centre = states[:, which].mean(0)  # about 0 distances would drown in rounding
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """`[n, d] -> [n, d]`."""
+        known = self.states[:, self.which] - self.centre
+        both = self.states[torch.cdist(x - self.centre, known).argmin(1)]
+        both[:, self.which] = x
+        return self.crosscoder.reconstruct(both)[:, self.which]
 
 
 def fit_of(
@@ -133,43 +179,130 @@ def fit_of(
         DictionaryError: width or layer do not fit the model.
         ModelError: no text is long enough.
     """
-    check_fits(sae, model, layer)
-    pieces = cut([model], documents, min(window, model.max_length))
-    gathered = FitGatherer(sae)
+    there = sae.to(device=model.device)
+    (fit,) = _fits(sae, [model], layer, documents, tokens, window, lambda at, states: there)
+    return fit
+
+
+def fits_of_both(
+    crosscoder: Crosscoder,
+    models: Sequence[Model],
+    layer: int,
+    documents: Sequence[str],
+    tokens: int,
+    window: int = 256,
+) -> tuple[tuple[Fit, Fit], LatentScaling]:
+    """How well a crosscoder fits each of its models, and which of its latents are one model's alone.
+
+    Args:
+        crosscoder: in float32.
+        models: base and aligned.
+        layer: whose states; the same of both.
+        documents: texts.
+        tokens: about how many to read of each model.
+        window: most tokens of a row; what the models take, where that is less.
+
+    Raises:
+        DictionaryError: not two models, models the other way round, or a width or layer that does not fit.
+        ModelError: no text is long enough, or the tokenizers split one differently.
+    """
+    if len(models) != 2:
+        raise DictionaryError("A crosscoder reads two models at once; give base and aligned.")
+    base, aligned = models
+    said = crosscoder.facts.get("models")
+    known = [one.get("identity") for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    if base.identity != aligned.identity and known == [aligned.identity, base.identity]:
+        raise DictionaryError(
+            f"The crosscoder was trained with {aligned.name} as base and {base.name} as aligned; give base first."
+        )
+    there = [crosscoder.to(device=model.device) for model in models]
+    scaling = LatentScalingFitter(crosscoder)
+
+    def coder(at: int, states: Tensor) -> Coder:
+        return Half(there[at], at, states.to(models[at].device))
+
+    found = _fits(crosscoder, models, layer, documents, tokens, window, coder, scaling.update)
+    return (found[BASE], found[ALIGNED]), scaling.result()
+
+
+def _fits(
+    dictionary: SparseAutoencoder | Crosscoder,
+    models: Sequence[Model],
+    layer: int,
+    documents: Sequence[str],
+    tokens: int,
+    window: int,
+    coder: Callable[[int, Tensor], Coder],
+    also: Callable[[Tensor], object] = lambda x: None,
+) -> list[Fit]:
+    """A fit for each model.
+
+    Args:
+        coder: stands in for a model, given its place and the batch's states `[n, d]`, or `[n, 2, d]`, of every token
+            that may be substituted.
+        also: shown what the dictionary is shown.
+    """
+    for model in models:
+        check_fits(dictionary, model.name, model.d_model, model.n_layers, layer)
+    pieces = cut(models, documents, min([window, *(model.max_length for model in models)]))
+    gathered = FitGatherer(dictionary)
     begun = max(len(pieces.opening), 1)  # a row's first states are of no text
-    there = sae if model.device == "cpu" else sae.to(device=model.device)
-    substitutes: Mapping[str, Coder | None] = {"as it is": None, "reconstructed": there, "zeroed": Zeros()}
-    nats = dict.fromkeys(substitutes, 0.0)
+    nats = [[0.0, 0.0, 0.0] for _ in models]  # as it is, with x̂, with 0
     scored = 0
     for first in range(0, len(pieces.lengths), _AT_ONCE):
         rows = [pieces.row(piece) for piece in range(first, min(first + _AT_ONCE, len(pieces.lengths)))]
-        states = model.read(rows, (layer,), "each")
-        gathered.update(torch.cat([torch.from_numpy(found[begun:, 0]) for found in states]))
+        read = [model.read(rows, (layer,), "each") for model in models]
+        x = _beside(dictionary, read, begun)
+        gathered.update(x)
+        also(x)
+        edited = x if begun == 1 else _beside(dictionary, read, 1)
         continued = [Tokens(row.ids, row.content, 1) for row in rows]
-        for name, coder in substitutes.items():
-            edit = None if coder is None else Substitute((layer,), coder, name)
-            nats[name] -= sum(float(found.sum()) for found in model.score(continued, [edit] * len(rows)))
+        for at, model in enumerate(models):
+            there, zeros = coder(at, edited), Zeros()
+            edits = (None, Substitute((layer,), there, "x̂"), Substitute((layer,), zeros, "0"))
+            for which, edit in enumerate(edits):
+                nats[at][which] -= sum(
+                    float(found.sum()) for found in model.score(continued, [edit] * len(rows))
+                )
         scored += sum(len(row) - 1 for row in rows)
         if gathered.n >= tokens:
             break
-    return Fit(
-        gathered.n,
-        gathered.fvu,
-        gathered.active / gathered.n,
-        1 - float(gathered.fired.float().mean()),
-        *(nats[name] / scored for name in substitutes),
-    )
+    return [
+        Fit(gathered.n, fvu, gathered.l0, gathered.dead, *(total / scored for total in totals))
+        for fvu, totals in zip(gathered.fvu, nats, strict=True)
+    ]
 
 
-def check_fits(sae: SparseAutoencoder, model: Model, layer: int) -> None:
-    """See that an autoencoder can read a model's layer. Raises DictionaryError where width or layer do not fit."""
-    if sae.d_model != model.d_model:
+def _beside(
+    dictionary: SparseAutoencoder | Crosscoder, read: Sequence[Sequence[NDArray[np.float32]]], begun: int
+) -> Tensor:
+    """States `[T, 1, d]` of each model's rows, from token `begun` on, as the dictionary takes them."""
+    states = [torch.from_numpy(np.concatenate([row[begun:, 0] for row in rows])) for rows in read]
+    return torch.stack(states, 1) if isinstance(dictionary, Crosscoder) else states[0]
+
+
+def check_fits(
+    dictionary: SparseAutoencoder | Crosscoder, name: str, d_model: int, n_layers: int, layer: int
+) -> None:
+    """See that a dictionary can read a model's layer, by facts that are known before weights are loaded.
+
+    Args:
+        dictionary: an autoencoder or a crosscoder.
+        name: the model's, for the sentence.
+        d_model: width of its states.
+        n_layers: its blocks.
+        layer: whose states are to be read; 0 is the embedding output.
+
+    Raises:
+        DictionaryError: width or layer do not fit.
+    """
+    if dictionary.d_model != d_model:
         raise DictionaryError(
-            f"The autoencoder reads states that are {sae.d_model} wide, but those of {model.name} are "
-            f"{model.d_model}; take one that was trained on this model."
+            f"The {dictionary.NOUN} reads states that are {dictionary.d_model} wide, but those of {name} are "
+            f"{d_model}; take one that was trained on this model."
         )
-    if not 0 <= layer <= model.n_layers:
+    if not 0 <= layer <= n_layers:
         raise DictionaryError(
-            f"The autoencoder is of layer {layer}, but {model.name} has layers 0 to {model.n_layers}; take one that "
+            f"The {dictionary.NOUN} is of layer {layer}, but {name} has layers 0 to {n_layers}; take one that "
             "was trained on this model."
         )

@@ -30,8 +30,10 @@ from unmask.features.codes import Codes
 from unmask.features.crosscoder import ALIGNED, BASE, Crosscoder
 from unmask.features.errors import DictionaryError
 
+LABELS = ("base-only", "aligned-only", "shared", "other", "inactive")
+"""Other: none of the first three. Inactive: nothing can be said."""
 Labels = npt.NDArray[np.str_]
-"""`[F]`: base-only, aligned-only, shared, other (none of these), or inactive (nothing can be said)."""
+"""`[F]`, each one of `LABELS`."""
 
 ONE_SIDED = 0.9
 """Δ above it is one model's alone, and 1 − Δ the other's. Minder et al."""
@@ -109,6 +111,11 @@ class LatentScaling:
             self.nu_reconstruction.abs() < ABSENT_FROM_RECONSTRUCTION
         )
         return self._labels(lean, absent)
+
+    def counts(self, lean: float = ONE_SIDED) -> dict[str, int]:
+        """How many latents have each of the `labels`."""
+        labels = self.labels(lean)
+        return {kind: int((labels == kind).sum()) for kind in LABELS}
 
     def _ratio(self, betas: Tensor) -> Tensor:
         own = betas.gather(1, self.owner[:, None])[:, 0]

@@ -178,7 +178,7 @@ def make_dictionary(
             sae = finished_autoencoder(trainer, apart, facts).to(stored)
             read = sae.to(torch.float32)
             facts["held_out"] = [
-                {"model": model.name, **_fit(read, held[:, at])} for at, model in enumerate(models)
+                fit for at, model in enumerate(models) for fit in _fits(read, [model], held[:, at])
             ]
             made = replace(sae, facts=facts)
             write_saelens(made, folder)
@@ -211,22 +211,14 @@ def _one_after_the_other(states: Tensor) -> Tensor:
     return states.flatten(0, 1)[:, None]
 
 
-def _fit(sae: SparseAutoencoder, x: Tensor) -> dict[str, float]:
-    gathered = FitGatherer(sae)
+def _fits(
+    dictionary: SparseAutoencoder | Crosscoder, models: Sequence[Model], x: Tensor
+) -> list[dict[str, Any]]:
+    """How well a dictionary fits each of the models that it reads at once: it may explain one and leave the other."""
+    gathered = FitGatherer(dictionary)
     for part in x.split(4096):
         gathered.update(part)
-    dead = 1 - float(gathered.fired.float().mean())
-    return {"tokens": gathered.n, "fvu": gathered.fvu, "l0": gathered.active / gathered.n, "dead": dead}
-
-
-def _fits(crosscoder: Crosscoder, models: Sequence[Model], x: Tensor) -> list[dict[str, Any]]:
-    """How well a crosscoder fits each of its models: it may explain one and leave the other."""
-    codes = crosscoder.encode(x)
-    left = (x - crosscoder.decode(codes)).double().pow(2).sum((0, 2))
-    varies = (x - x.mean(0)).double().pow(2).sum((0, 2))
-    fired = torch.zeros(crosscoder.n_latents, dtype=torch.bool)
-    fired[codes.latents] = True
-    both = {"tokens": len(x), "l0": len(codes.values) / len(x), "dead": 1 - float(fired.float().mean())}
+    both = {"tokens": gathered.n, "l0": gathered.l0, "dead": gathered.dead}
     return [
-        {"model": model.name, "fvu": float(left[at] / varies[at]), **both} for at, model in enumerate(models)
+        {"model": model.name, "fvu": fvu, **both} for model, fvu in zip(models, gathered.fvu, strict=True)
     ]

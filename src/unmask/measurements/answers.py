@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -10,18 +10,40 @@ import numpy.typing as npt
 
 from unmask.domains.schema import AnswerKind
 from unmask.measurements.base import Context
+from unmask.models.tokens import Sampling
 from unmask.runner.records import Records
-from unmask.runner.requests import Classify, digest
+from unmask.runner.requests import Classify, Generate, Side, digest
 from unmask.stats import bootstrap_weights, confusion_matrix, correct_by_confusion, invert_confusion
 
 Floats = npt.NDArray[np.float64]
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 STANCES = np.array([-1.0, 1.0, 0.0, 0.0, np.nan, np.nan])  # of KINDS; refusals and wanderings have none
 
+OPENLY = Sampling(max_new_tokens=48, temperature=0.8, top_p=0.95)
+"""How answers to open questions are sampled."""
+
 
 def row_seed(*parts: object) -> int:
     """A sampled row's own seed, from everything that names it."""
     return int(digest([str(part) for part in parts])[:15], 16)
+
+
+def ask_openly(ctx: Context, side: Side, sampling: Sampling = OPENLY) -> list[list[Generate]]:
+    """Sampled answers to the open questions `[questions][samples]`; the two sides draw their own noise, also where they
+    are one model."""
+    sampling = replace(sampling, stop=ctx.frame.stop)
+    return [
+        [
+            Generate(
+                side,
+                ctx.frame.ask(question.question),
+                row_seed(ctx.seed, side, question.question, k),
+                sampling,
+            )
+            for k in range(ctx.profile.samples)
+        ]
+        for question in ctx.domain.questions
+    ]
 
 
 def ask_card(ctx: Context) -> list[Classify]:

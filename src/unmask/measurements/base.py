@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import hypot
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from unmask.models.prompts import Frame
 from unmask.runner.records import Records
 from unmask.runner.requests import Request, digest
 from unmask.stats import Null, percentile_interval, rate_interval
+
+if TYPE_CHECKING:
+    from unmask.features.dictionary import Dictionary
 
 Array = npt.NDArray[np.float64]
 Asking = Generator[Sequence[Request], Records, "Reading"]
@@ -39,6 +42,8 @@ class Estimate:
         n: how many independent items (topics, people, questions) it rests on.
         null: what it would be if there were nothing to find, where that is simulated.
         replicates: bootstrap replicates `[n_resamples]`, for tests at other levels; never serialised.
+        bounds: whether low and high are what is sure of several parts (at least 2 of 6 latents, at most 5), which has
+            no standard error and so no smallest effect.
     """
 
     value: float
@@ -48,6 +53,7 @@ class Estimate:
     n: int
     null: Null | None = None
     replicates: Array | None = field(default=None, compare=False, repr=False)
+    bounds: bool = False
 
     def columns(self, name: str) -> dict[str, float]:
         """The value under a name of its own and the interval, as columns of a tidy table."""
@@ -218,6 +224,8 @@ class Context:
         seed: the run's seed.
         n_layers: decoder blocks.
         readings: finished measurements that this one builds on.
+        dictionary: a sparse autoencoder or crosscoder of the pair; None where the user named none, and then no
+            measurement that reads one is run.
         identities: hashes of the weights behind the sides, for the provenance of artefacts.
     """
 
@@ -228,6 +236,7 @@ class Context:
     n_layers: int
     identities: Mapping[str, str]
     readings: Mapping[str, Reading] = field(default_factory=dict)
+    dictionary: Dictionary | None = None
 
     def rng(self, name: str) -> np.random.Generator:
         """The random stream of one named choice: a function of the run's seed and the name alone."""
@@ -235,7 +244,10 @@ class Context:
 
 
 class Measurement(Protocol):
-    """One measurement; each lives in a file of its own."""
+    """One measurement; each lives in a file of its own.
+
+    One that reads a dictionary says so in an attribute `reads_dictionary = True`, and is left out where there is none.
+    """
 
     name: ClassVar[str]
     family: ClassVar[str]

@@ -21,18 +21,28 @@ from unmask.domains.sample import take_evenly
 from unmask.domains.schema import AxisPair, Question
 from unmask.measurements.answers import row_seed
 from unmask.measurements.base import Asking, Claim, Context, Reading, bootstrapped, exact
-from unmask.measurements.dose_response import Curves, ask_curves, curves_table, layers_table, read_gains
+from unmask.measurements.dose_response import (
+    Curves,
+    ablation_table,
+    ask_curves,
+    curves_table,
+    layers_table,
+    read_gains,
+)
 from unmask.measurements.geometry import axis_kept
 from unmask.measurements.sets import ProbeSet, activations, all_reads, axis_sets, pair_set, refusal_set
 from unmask.measurements.stance import NO_QUESTION, margins, score_pair
 from unmask.measurements.steering import (
+    ABLATED_QUESTIONS,
     UNRELATED,
     Push,
     ablation_edits,
     concept_and_chance,
     held_out_topics,
     push_along,
+    pushes,
     steered_layers,
+    steered_questions,
     steering_arms,
 )
 from unmask.models.edits import Patch, Vector
@@ -46,7 +56,6 @@ PATCHED_QUESTIONS = 8
 PATCHED_POSITIONS = ("all", "last", "earlier")
 """Which of a prompt's tokens get base's component: every one, the last (it predicts the answer's first token), or
 those before it. The sequence's first token is in none of them."""
-ABLATED_QUESTIONS = 20
 WRITTEN_QUESTIONS = 6
 
 
@@ -95,16 +104,11 @@ class Causality:
         push = Push.of({side: x[side]["statements"] for side in SIDES}, directions[layer].astype(np.float64))
         doses = np.linspace(-self.largest_dose, self.largest_dose, ctx.profile.doses)
         arms = steering_arms(ctx, layer, x["base"], {s.name: s for s in sides_x.values()}, push.unit)
-        questions = take_evenly(
-            ctx.domain.questions,
-            ctx.profile.steered_questions,
-            lambda q: q.topic,
-            ctx.rng("causality.questions"),
-        )
+        questions = steered_questions(ctx)
         few = questions[: ctx.profile.arm_questions]
         probes = _sentiment_questions(unrelated, ctx)
         asked = {arm.kind: few for arm in arms} | {"concept": questions, "unrelated": probes}
-        curves = ask_curves(layer, arms, push, doses, asked, ctx.frame)
+        curves = ask_curves(arms, pushes(layer, push), doses, asked, ctx.frame)
         elsewhere = {
             at: _ask_at(at, at_all, directions, doses, asked, ctx)
             for at in steered_layers(layer, ctx.profile.steered_layers, ctx.n_layers)
@@ -171,9 +175,11 @@ class Causality:
         estimates |= axis_kept(ctx)
         own = estimates["gain_ratio"].value * push.own_sd_ratio
         tables = {
-            "curves": curves_table(records, curves, ratio_of, ctx),
+            "curves": curves_table(records, curves, ctx, ratio_of),
             "gains": gains,
-            "ablation": _ablation_table(records, ablated, curves),
+            "ablation": ablation_table(
+                records, ablated, {side: curves[side, "concept"].margins_at_rest(records) for side in SIDES}
+            ),
             "patching": _patching_table(records, late, patches, curves, patched_q, ctx),
             "texts": _texts_table(records, written, questions),
         }
@@ -214,7 +220,7 @@ def _ask_at(
     statements = {side: at_all[side]["statements"][:, layer] for side in SIDES}
     push = Push.of(statements, directions[layer].astype(np.float64))
     arms = concept_and_chance(ctx, layer, statements["base"], push.unit)
-    return ask_curves(layer, arms, push, doses, asked, ctx.frame)
+    return ask_curves(arms, pushes(layer, push), doses, asked, ctx.frame)
 
 
 def _ask_patch(
@@ -275,28 +281,6 @@ def _patching_table(
         share = (weights @ (moved * gap)) / np.maximum(weights @ gap**2, 1e-12)
         estimate = bootstrapped(share[0], share[1:], "", len(set(topics)))
         rows.append({"layer": layer, "positions": positions, **estimate.columns("effect")})
-    return pd.DataFrame(rows)
-
-
-def _ablation_table(
-    records: Records,
-    ablated: Mapping[tuple[str, str], Sequence[tuple[Score, Score]]],
-    curves: Curves,
-) -> pd.DataFrame:
-    """Mean size of the margin's change when a direction is projected out, beside a random one."""
-    rows: list[dict[str, object]] = []
-    for (side, kind), pairs in ablated.items():
-        after = margins(records, pairs)
-        before = curves[side, "concept"].margins_at_rest(records)[: len(after)]
-        rows.append(
-            {
-                "side": side,
-                "direction": kind,
-                "mean_change": float(np.abs(after - before).mean()),
-                "spread_before": float(before.std()),
-                "spread_after": float(after.std()),
-            }
-        )
     return pd.DataFrame(rows)
 
 

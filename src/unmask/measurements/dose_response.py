@@ -7,8 +7,9 @@ of one kind share their resamples of topics, so that gains are compared in pairs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,27 @@ import pandas as pd
 from unmask.domains.schema import Question
 from unmask.measurements.base import Context, Estimate, bootstrapped
 from unmask.measurements.stance import margins, score_pair
-from unmask.measurements.steering import UNRELATED, Arm, Push, push_along
+from unmask.measurements.steering import UNRELATED
+from unmask.models.edits import Edit
 from unmask.models.prompts import Frame
 from unmask.runner.records import Records
-from unmask.runner.requests import SIDES, Score
+from unmask.runner.requests import SIDES, Score, Side
 from unmask.stats import Interval, cluster_weights, ratio_interval, ratio_replicates
 
 Floats = npt.NDArray[np.float64]
 GAIN_UNIT = "nats/token per σ"
+
+
+class Pushed(Protocol):
+    """What is pushed: of a kind, whose members share their questions, and known by an id."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+
+
+Arm = TypeVar("Arm", bound=Pushed)
 
 
 @dataclass(frozen=True)
@@ -32,13 +46,13 @@ class Curve:
     """One arm's curve in one model.
 
     Attributes:
-        arm: the direction that is pushed along.
+        arm: what is pushed, such as along a direction.
         questions: whose margin is measured.
         doses: `[doses]`, in shared σ.
         pairs: for each dose and question, the scores of pole a's statement and of pole b's.
     """
 
-    arm: Arm
+    arm: Pushed
     questions: tuple[Question, ...]
     doses: Floats
     pairs: tuple[tuple[tuple[Score, Score], ...], ...]
@@ -93,19 +107,26 @@ Curves = Mapping[tuple[str, str], Curve]
 
 
 def ask_curves(
-    layer: int,
     arms: Sequence[Arm],
-    push: Push,
+    edit_of: Callable[[Side, Arm, float], Edit | None],
     doses: Floats,
     asked: Mapping[str, Sequence[Question]],
     frame: Frame,
 ) -> Curves:
-    """Every arm's curve in both models; `asked` holds the questions by kind of arm."""
+    """Every arm's curve in both models.
+
+    Args:
+        arms: what is pushed.
+        edit_of: a side's edit for an arm and a dose; None for none.
+        doses: `[doses]`.
+        asked: the questions by kind of arm.
+        frame: the pair's.
+    """
     curves: dict[tuple[str, str], Curve] = {}
     for side in SIDES:
         for arm in arms:
             questions = tuple(asked[arm.kind])
-            edits = [push_along(layer, arm.vector, dose * push.size[side]) for dose in doses]
+            edits = [edit_of(side, arm, dose) for dose in doses]
             pairs = [tuple(score_pair(side, q, q.question, frame, edit) for q in questions) for edit in edits]
             curves[side, arm.id] = Curve(arm, questions, doses, tuple(pairs))
     return curves
@@ -113,14 +134,9 @@ def ask_curves(
 
 def read_gains(records: Records, curves: Curves, ctx: Context) -> tuple[dict[str, Estimate], pd.DataFrame]:
     """What the claims rest on, and the gain of every arm."""
-    gain = _gains(records, curves, ctx)
-    rows: list[dict[str, object]] = []
-    for (side, arm_id), curve in curves.items():
-        values = gain[side, arm_id]
-        estimate = bootstrapped(values[0], values[1:], GAIN_UNIT, curve.n_topics)
-        rows.append({"side": side, "arm": curve.arm.kind, "arm_id": arm_id, **estimate.columns("gain")})
+    gain = gains(records, curves, ctx)
     n = curves["base", "concept"].n_topics
-    chance = {side: _chance(records, curves, side) for side in SIDES}
+    chance = {side: chance_gain(records, curves, side) for side in SIDES}
     base, aligned = gain["base", "concept"], gain["aligned", "concept"]
     ratio = _ratio(aligned, base, n)
     replicates = ratio_replicates(base[0], aligned[1:], base[1:])
@@ -137,7 +153,17 @@ def read_gains(records: Records, curves: Curves, ctx: Context) -> tuple[dict[str
             aligned[0] - chance["aligned"], aligned[1:] - chance["aligned"], GAIN_UNIT, n
         ),
     }
-    return estimates, pd.DataFrame(rows)
+    return estimates, gains_table(curves, gain)
+
+
+def gains_table(curves: Curves, gain: Mapping[tuple[str, str], Floats]) -> pd.DataFrame:
+    """The gain of every arm in both models, from `gains`."""
+    rows: list[dict[str, object]] = []
+    for (side, arm_id), curve in curves.items():
+        values = gain[side, arm_id]
+        estimate = bootstrapped(values[0], values[1:], GAIN_UNIT, curve.n_topics)
+        rows.append({"side": side, "arm": curve.arm.kind, "arm_id": arm_id, **estimate.columns("gain")})
+    return pd.DataFrame(rows)
 
 
 def layers_table(records: Records, steered: Mapping[int, Curves], chosen: int, ctx: Context) -> pd.DataFrame:
@@ -146,7 +172,7 @@ def layers_table(records: Records, steered: Mapping[int, Curves], chosen: int, c
     for layer, curves in sorted(steered.items()):
         n = curves["base", "concept"].n_topics
         concept = {key: curve for key, curve in curves.items() if key[1] == "concept"}
-        gain = {side: values for (side, _), values in _gains(records, concept, ctx).items()}
+        gain = {side: values for (side, _), values in gains(records, concept, ctx).items()}
         ratio = _ratio(gain["aligned"], gain["base"], n)
         for side in SIDES:
             estimate = bootstrapped(gain[side][0], gain[side][1:], GAIN_UNIT, n)
@@ -156,7 +182,7 @@ def layers_table(records: Records, steered: Mapping[int, Curves], chosen: int, c
                     "chosen": layer == chosen,
                     "side": side,
                     **estimate.columns("gain"),
-                    "random_q95": _chance(records, curves, side),
+                    "random_q95": chance_gain(records, curves, side),
                     "ratio": ratio.value,
                     "ratio_low": ratio.low,
                     "ratio_high": ratio.high,
@@ -166,9 +192,13 @@ def layers_table(records: Records, steered: Mapping[int, Curves], chosen: int, c
 
 
 def curves_table(
-    records: Records, curves: Curves, perplexity: Mapping[tuple[str, float], float], ctx: Context
+    records: Records,
+    curves: Curves,
+    ctx: Context,
+    perplexity: Mapping[tuple[str, float], float] | None = None,
 ) -> pd.DataFrame:
     """Stance by side, arm and dose; `perplexity` is of the text that was written along the concept."""
+    nan = float("nan")
     rows: list[dict[str, object]] = []
     for (side, arm_id), curve in curves.items():
         kind, drawn = curve.arm.kind, curve.drawn(ctx)
@@ -182,20 +212,22 @@ def curves_table(
                     "arm_id": arm_id,
                     "dose": float(dose),
                     **estimate.columns("stance"),
-                    "perplexity_ratio": perplexity[side, float(dose)] if kind == "concept" else float("nan"),
+                    "perplexity_ratio": perplexity[side, float(dose)]
+                    if perplexity and kind == "concept"
+                    else nan,
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _gains(records: Records, curves: Curves, ctx: Context) -> dict[tuple[str, str], Floats]:
+def gains(records: Records, curves: Curves, ctx: Context) -> dict[tuple[str, str], Floats]:
     """`[1 + resamples]` of each curve. Arms of one kind ask the same questions and share one draw of their topics."""
     drawn = {curve.arm.kind: curve for curve in curves.values()}
     draws = {kind: curve.drawn(ctx) for kind, curve in drawn.items()}
     return {key: curve.gain(records, draws[curve.arm.kind]) for key, curve in curves.items()}
 
 
-def _chance(records: Records, curves: Curves, side: str) -> float:
+def chance_gain(records: Records, curves: Curves, side: str) -> float:
     """The 95 % quantile of the random arms' |gain|."""
     random = [c for (at, _), c in curves.items() if at == side and c.arm.kind == "random"]
     return float(np.quantile([abs(curve.slopes(records).mean()) for curve in random], 0.95))
@@ -203,3 +235,31 @@ def _chance(records: Records, curves: Curves, side: str) -> float:
 
 def _ratio(above: Floats, below: Floats, n: int) -> Interval:
     return ratio_interval(above[0], below[0], above[1:], below[1:], clusters=n)
+
+
+def ablation_table(
+    records: Records,
+    ablated: Mapping[tuple[str, str], Sequence[tuple[Score, Score]]],
+    at_rest: Mapping[str, Floats],
+) -> pd.DataFrame:
+    """Mean size of the margin's change when something is taken out.
+
+    Args:
+        records: of the scores.
+        ablated: by side and what was taken out, the scores of some first questions.
+        at_rest: margins without an edit by side, of those questions and perhaps more.
+    """
+    rows: list[dict[str, object]] = []
+    for (side, what), pairs in ablated.items():
+        after = margins(records, pairs)
+        before = at_rest[side][: len(after)]
+        rows.append(
+            {
+                "side": side,
+                "direction": what,
+                "mean_change": float(np.abs(after - before).mean()),
+                "spread_before": float(before.std()),
+                "spread_after": float(after.std()),
+            }
+        )
+    return pd.DataFrame(rows)

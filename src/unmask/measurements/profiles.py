@@ -28,6 +28,7 @@ class Profile:
         requests: request kinds in reactivation.
         persona_questions: questions in reactivation.
         facts: questions of fact in the sycophancy control.
+        latents: selected latents of a dictionary, at most.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Profile:
     requests: int
     persona_questions: int
     facts: int
+    latents: int
 
     def record(self) -> dict[str, object]:
         """The sizes as they are written to run.json."""
@@ -71,6 +73,7 @@ QUICK = Profile(
     requests=3,
     persona_questions=20,
     facts=20,
+    latents=16,
 )
 STANDARD = Profile(
     name="standard",
@@ -90,6 +93,7 @@ STANDARD = Profile(
     requests=5,
     persona_questions=40,
     facts=40,
+    latents=32,
 )
 FULL = Profile(
     name="full",
@@ -109,5 +113,6 @@ FULL = Profile(
     requests=5,
     persona_questions=ALL,
     facts=ALL,
+    latents=128,
 )
 PROFILES = {profile.name: profile for profile in (QUICK, STANDARD, FULL)}

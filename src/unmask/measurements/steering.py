@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from unmask.domains.sample import take_evenly
+from unmask.domains.schema import Question
 from unmask.features.erasure import leace_rank_one
 from unmask.measurements.base import Context
 from unmask.measurements.sets import ProbeSet
 from unmask.models.edits import Add, Edit, Erase, ProjectOut, Vector
-from unmask.runner.requests import SIDES, digest
+from unmask.runner.requests import SIDES, Side, digest
 from unmask.stats import direction, matched_directions, swap_signs
 
 Floats = npt.NDArray[np.float64]
 UNRELATED = "sentiment"
+ABLATED_QUESTIONS = 20
+
+
+def steered_questions(ctx: Context) -> Sequence[Question]:
+    """The questions that carry the concept's curve; other arms ask the first of them."""
+    return take_evenly(
+        ctx.domain.questions, ctx.profile.steered_questions, lambda q: q.topic, ctx.rng("causality.questions")
+    )
 
 
 def steered_layers(chosen: int, count: int, n_layers: int) -> list[int]:
@@ -119,9 +129,14 @@ def concept_and_chance(ctx: Context, layer: int, statements: Floats, unit: Float
     drawn = matched_directions(statements, ctx.profile.random_arms, ctx.rng("causality.random"))
     random = [_without(vector, unit) for vector in drawn]
     return [
-        Arm("concept", "concept", _vector(ctx, layer, "concept", unit)),
+        Arm("concept", "concept", concept_vector(ctx, layer, unit)),
         *(Arm("random", f"random {k}", _vector(ctx, layer, f"random {k}", v)) for k, v in enumerate(random)),
     ]
+
+
+def concept_vector(ctx: Context, layer: int, unit: Floats) -> Vector:
+    """Base's direction `[d]` at a layer, as edits name it."""
+    return _vector(ctx, layer, "concept", unit)
 
 
 def _vector(ctx: Context, layer: int, name: str, values: Floats) -> Vector:
@@ -148,7 +163,7 @@ def ablation_edits(
         left_key, right_key = f"leace left@{layer}:{key}", f"leace right@{layer}:{key}"
         edits[side] = {
             "concept": ProjectOut((layer,), (arms[0].vector,)),
-            "concept, LEACE": Erase((layer,), Vector(left_key, left), Vector(right_key, right), _settled(at)),
+            "concept, LEACE": Erase((layer,), Vector(left_key, left), Vector(right_key, right), settled(at)),
             "random": ProjectOut((layer,), (random.vector,)),
         }
     return edits
@@ -159,12 +174,17 @@ def _without(vector: Floats, other: Floats) -> Floats:
     return vector - (vector @ unit) * unit
 
 
+def pushes(layer: int, push: Push) -> Callable[[Side, Arm, float], Edit | None]:
+    """A side's edit for an arm and a dose, in σ of the push."""
+    return lambda side, arm, dose: push_along(layer, arm.vector, dose * push.size[side])
+
+
 def push_along(layer: int, vector: Vector, push: float) -> Edit | None:
     """The edit that adds `push` times the vector; none at 0, so that unsteered rows are shared."""
-    return None if push == 0 else Add((layer,), vector, _settled(push))
+    return None if push == 0 else Add((layer,), vector, settled(push))
 
 
-def _settled(number: float) -> float:
+def settled(number: float) -> float:
     """A number in an edit, without the last digits: those hang on how many threads the linear algebra had, and a
     request is known by its numbers."""
     return round(float(number), 6)

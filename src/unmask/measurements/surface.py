@@ -18,12 +18,13 @@ import pandas as pd
 from unmask.domains.schema import Question
 from unmask.measurements.answers import (
     KINDS,
+    OPENLY,
     STANCES,
     Rates,
     ask_card,
+    ask_openly,
     card_confusion,
     count_kinds,
-    row_seed,
 )
 from unmask.measurements.base import (
     AT_AN_END,
@@ -40,7 +41,7 @@ from unmask.measurements.stance import Completion, ask_completion, read_completi
 from unmask.models.prompts import Frame
 from unmask.models.tokens import Sampling
 from unmask.runner.records import Records
-from unmask.runner.requests import SIDES, Classify, Generate, Score, Side
+from unmask.runner.requests import SIDES, Classify, Score, Side
 from unmask.stats import bootstrap_weights, cohen_kappa, correct_by_confusion, weighted_mean
 
 Floats = npt.NDArray[np.float64]
@@ -55,7 +56,7 @@ class Surface:
         sampling: how answers are sampled.
     """
 
-    sampling: Sampling = Sampling(max_new_tokens=48, temperature=0.8, top_p=0.95)
+    sampling: Sampling = OPENLY
 
     name: ClassVar[str] = "surface"
     family: ClassVar[str] = "mask"
@@ -82,7 +83,7 @@ class Surface:
         questions = ctx.domain.questions
         completion = {side: ask_completion(side, questions, ctx.frame) for side in SIDES}
         choice = {side: [_ask_choice(side, question, ctx.frame) for question in questions] for side in SIDES}
-        texts = {side: self._ask_text(ctx, side) for side in SIDES}
+        texts = {side: ask_openly(ctx, side, self.sampling) for side in SIDES}
         records = yield [
             *ask_card(ctx),
             *(request for side in SIDES for request in completion[side].requests),
@@ -135,22 +136,6 @@ class Surface:
             "that is the noise floor.",
         )
         return Reading(self.name, estimates, tables, notes=notes)
-
-    def _ask_text(self, ctx: Context, side: Side) -> list[list[Generate]]:
-        """Sampled answers `[questions][samples]`; the two sides draw their own noise, also where they are one model."""
-        sampling = replace(self.sampling, stop=ctx.frame.stop)
-        return [
-            [
-                Generate(
-                    side,
-                    ctx.frame.ask(question.question),
-                    row_seed(ctx.seed, side, question.question, k),
-                    sampling,
-                )
-                for k in range(ctx.profile.samples)
-            ]
-            for question in ctx.domain.questions
-        ]
 
 
 @dataclass(frozen=True)

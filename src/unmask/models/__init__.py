@@ -12,6 +12,7 @@ from unmask.models.demo import DEMO, DemoModel
 from unmask.models.edits import (
     Add,
     Clamp,
+    ClampLatents,
     Edit,
     Erase,
     Patch,
@@ -34,6 +35,7 @@ __all__ = [
     "DEMO",
     "Add",
     "Clamp",
+    "ClampLatents",
     "DemoModel",
     "Edit",
     "Erase",

@@ -12,7 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unmask.models.edits import Add, Clamp, Edit, Erase, ProjectOut, Substitute, parting, same_effect, touched
+from unmask.models.edits import (
+    Add,
+    Clamp,
+    ClampLatents,
+    Edit,
+    Erase,
+    ProjectOut,
+    Substitute,
+    parting,
+    same_effect,
+    touched,
+)
 from unmask.models.errors import ModelError
 from unmask.models.tree import Path
 
@@ -141,15 +152,7 @@ def _change(edits: Sequence[Any], width: int, device: torch.device) -> Change:
         return lambda states, which, at: doses[which][:, None] * rows[which_vector[which]]
     if isinstance(first, ProjectOut):
         bases = [torch.from_numpy(_fits(edit.orthonormal(), width)).to(device) for edit in edits]
-
-        def project(states: Tensor, which: Tensor, at: Tensor) -> Tensor:
-            change = torch.empty_like(states)
-            for number in which.unique().tolist():
-                here, basis = which == number, bases[number]
-                change[here] = -(states[here] @ basis.mT) @ basis
-            return change
-
-        return project
+        return _one_by_one(lambda number, states: -(states @ bases[number].mT) @ bases[number])
     if isinstance(first, Erase):
         lefts = tensor([_fits(edit.left.values, width) for edit in edits])
         rights = tensor([_fits(edit.right.values, width) for edit in edits])
@@ -158,15 +161,16 @@ def _change(edits: Sequence[Any], width: int, device: torch.device) -> Change:
             (places[which] - (states * rights[which]).sum(-1))[:, None] * lefts[which]
         )
     if isinstance(first, Substitute):
-
-        def substitute(states: Tensor, which: Tensor, at: Tensor) -> Tensor:
-            change = torch.empty_like(states)
-            for number in which.unique().tolist():
-                here = which == number
-                change[here] = edits[number].coder.reconstruct(states[here]).to(states) - states[here]
-            return change
-
-        return substitute
+        return _one_by_one(lambda number, states: edits[number].coder.reconstruct(states).to(states) - states)
+    if isinstance(first, ClampLatents):
+        latents = [torch.tensor(edit.latents, device=device) for edit in edits]
+        targets = [numbers(edit.values) for edit in edits]
+        return _one_by_one(
+            lambda number, states: (
+                edits[number].share
+                * edits[number].coder.change(states, latents[number], targets[number]).to(states)
+            )
+        )
     units = tensor([_fits(edit.vector.unit(), width) for edit in edits])
     if isinstance(first, Clamp):
         values = numbers([edit.value for edit in edits])
@@ -179,6 +183,19 @@ def _change(edits: Sequence[Any], width: int, device: torch.device) -> Change:
         ]
     )
     return lambda states, which, at: _set_component(states, units[which], table[which, at])
+
+
+def _one_by_one(change: Callable[[int, Tensor], Tensor]) -> Change:
+    """Edits that are no single product: what each changes of the states that are its own, `[n, d]` to `[n, d]`."""
+
+    def changed(states: Tensor, which: Tensor, at: Tensor) -> Tensor:
+        whole = torch.empty_like(states)
+        for number in which.unique().tolist():
+            here = which == number
+            whole[here] = change(number, states[here])
+        return whole
+
+    return changed
 
 
 def _set_component(states: Tensor, units: Tensor, values: Tensor) -> Tensor:

@@ -195,7 +195,48 @@ class Substitute:
         _check_place(self.layers, self.where, self.positions)
 
 
-Edit = Add | ProjectOut | Erase | Clamp | Patch | Substitute
+class LatentCoder(Coder, Protocol):
+    """A coder of latents that can be set."""
+
+    def change(self, x: Tensor, latents: Tensor, values: Tensor) -> Tensor:
+        """`[n, d]`, what to add to `x [n, d]` so that the codes of `latents [m]` become `values [m]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClampLatents:
+    """h += share · Σᵢ (valueᵢ − zᵢ(h)) dᵢ: the codes of some latents go a share of the way to given values.
+
+    All else of h stays as it is, what the coder leaves out included.
+
+    Attributes:
+        coder: whose latents they are.
+        key: the coder's provenance; equality and hash go by it and not by the coder.
+        latents: `[m]`, which.
+        values: `[m]`, what their codes become; below 0 where no code is.
+        share: 1 clamps, 0 does nothing; above 1 goes beyond.
+    """
+
+    layers: tuple[int, ...]
+    coder: LatentCoder = field(compare=False, repr=False)
+    key: str
+    latents: tuple[int, ...]
+    values: tuple[float, ...]
+    share: float = 1.0
+    where: Where = "all"
+    skip_first: bool = True
+    positions: Positions = None
+
+    def __post_init__(self) -> None:
+        _check_place(self.layers, self.where, self.positions)
+        if not self.latents or len(self.latents) != len(self.values):
+            raise ValueError(
+                f"An edit clamps {len(self.latents)} latents to {len(self.values)} values; give one or more latents "
+                "and a value for each."
+            )
+
+
+Edit = Add | ProjectOut | Erase | Clamp | Patch | Substitute | ClampLatents
 
 
 def touched(edit: Edit, start: int, length: int) -> NDArray[np.bool_]:
@@ -254,6 +295,13 @@ def edit_record(edit: Edit) -> dict[str, Any]:
             record |= {"vector": edit.vector.key, "values": edit.key, "positions": None}
         case Substitute():
             record |= {"coder": edit.key}
+        case ClampLatents():
+            record |= {
+                "coder": edit.key,
+                "latents": list(edit.latents),
+                "values": list(edit.values),
+                "share": edit.share,
+            }
     if edit.positions is not None:
         record["positions"] = list(edit.positions)
     return record

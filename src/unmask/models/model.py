@@ -18,7 +18,7 @@ from unmask.models.looking import SCORING, Reading, Scoring
 from unmask.models.prompts import Prompt
 from unmask.models.sampling import NoTokenError
 from unmask.models.sharing import find_sharing
-from unmask.models.tokenizing import tokenize
+from unmask.models.tokenizing import token_spans, tokenize
 from unmask.models.tokens import Generated, Pick, Sampling, Tokens
 
 Edits = Sequence[Edit | None]
@@ -72,6 +72,10 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.name}, {self.n_layers} layers of {self.d_model}, {self.dtype} on {self.device})"
+
+    def spans(self, prompt: Prompt) -> NDArray[np.float32]:
+        """Where each token of a prompt stands in its text: `[T, 2]`, characters `[start, end)`."""
+        return token_spans(self.tokenizer, prompt)
 
     def tokenize(self, prompt: Prompt, continuation: str = "") -> Tokens:
         """The row for a prompt and a continuation, tokenised apart: the prompt's lead stands between them.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unmask.models.prompts import Prompt
 from unmask.models.tokens import Tokens
@@ -21,15 +25,40 @@ def tokenize(tokenizer: Any, prompt: Prompt, continuation: str = "") -> Tokens:
     return Tokens((*ids, *more), content, len(ids))
 
 
+def token_spans(tokenizer: Any, prompt: Prompt) -> NDArray[np.float32]:
+    """Where each token of a prompt stands in its text: `[T, 2]`, characters `[start, end)`; empty for one of no text.
+
+    A tokenizer that knows no offsets is asked what its first tokens say, one more at a time, which is off by a space
+    where it drops one.
+    """
+    ids = tokenize(tokenizer, prompt).ids
+    if getattr(tokenizer, "is_fast", False):
+        _, _, offsets = _coded(tokenizer, prompt)
+        spans = offsets[: len(ids)] or [(0, 0)] * len(ids)
+    else:
+        said = [
+            len(tokenizer.decode(ids[:n], skip_special_tokens=prompt.special)) for n in range(len(ids) + 1)
+        ]
+        ends = [min(length, len(prompt.text)) for length in said]
+        spans = list(pairwise(ends))
+    return np.array(spans, dtype=np.float32).reshape(-1, 2)
+
+
+def _coded(tokenizer: Any, prompt: Prompt) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+    """Ids, which of them the tokenizer added, and offsets, of one that knows them."""
+    coded = tokenizer(
+        prompt.text,
+        add_special_tokens=prompt.special,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+    )
+    ids, added, offsets = (list(coded[k]) for k in ("input_ids", "special_tokens_mask", "offset_mapping"))
+    return ids, added, offsets
+
+
 def _prompt_ids(tokenizer: Any, prompt: Prompt) -> tuple[list[int], tuple[int, int]]:
     if getattr(tokenizer, "is_fast", False):
-        coded = tokenizer(
-            prompt.text,
-            add_special_tokens=prompt.special,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-        )
-        ids, added, offsets = (list(coded[k]) for k in ("input_ids", "special_tokens_mask", "offset_mapping"))
+        ids, added, offsets = _coded(tokenizer, prompt)
         while len(ids) > 1 and added[len(ids) - 1]:
             ids.pop()  # an end token would tell the model that the prompt is over
         held = [

@@ -11,6 +11,7 @@ import pandas as pd
 
 from unmask.report import examples
 from unmask.report.charts import Figure, figures
+from unmask.report.latents import Latent, latents
 from unmask.report.numbers import finite, listed
 from unmask.report.strips import Strip, strip
 from unmask.report.tables import Table, page_table
@@ -90,6 +91,7 @@ class DomainView:
     untested: str
     axes: tuple[AxisView, ...]
     groups: tuple[Group, ...]
+    latents: Sequence[Latent]
     cards: Sequence[examples.Card]
     cards_in_all: int
     steered: Sequence[examples.Ladder]
@@ -133,6 +135,7 @@ def domain_view(run: Record, result: Record, tables: Mapping[str, pd.DataFrame])
         untested=not_tested(axes, groups),
         axes=axes,
         groups=groups,
+        latents=latents(_of("features", own)),
         cards=cards,
         cards_in_all=cards_in_all,
         steered=examples.steered(_of("causality", own)),

@@ -39,6 +39,18 @@ def number(value: object, digits: int = 2) -> str:
     return text.replace("-", "−")
 
 
+def percent(value: object) -> str:
+    """A share: whole per cents, one decimal below ten.
+
+    >>> percent(0.432), percent(0.0249), percent(0.0), percent(None)
+    ('43%', '2.5%', '0%', '–')
+    """
+    x = finite(value)
+    if x is None:
+        return MISSING
+    return f"{x:.1%}" if 0 < x < 0.0995 else f"{x:.0%}"
+
+
 def short(value: object) -> str:
     """A threshold as it was set, without trailing zeros: 0.2, −0.223, 0."""
     x = finite(value)

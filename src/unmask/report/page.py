@@ -22,7 +22,7 @@ from markupsafe import Markup
 from unmask.report.charts import CONFIG
 from unmask.report.content import DomainView, domain_view, slug
 from unmask.report.error_rates import error_rates
-from unmask.report.numbers import interval, number
+from unmask.report.numbers import interval, number, percent
 from unmask.report.power import could_find, larger_sample
 from unmask.report.provenance import provenance, without_places
 from unmask.report.words import GLOSSARY, MECHANISMS, STATUS_ICONS, humanise
@@ -131,6 +131,7 @@ def _environment() -> jinja2.Environment:
     )
     filters: dict[str, Callable[..., Any]] = {
         "number": number,
+        "percent": percent,
         "humanise": humanise,
         "could_find": could_find,
         "error_rates": error_rates,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,15 @@ DESCRIPTIONS: Mapping[str, str] = {
     "causality.ablation": "size of the stance margin's change when a direction is taken out",
     "causality.patching": "share of the gap that base's component closes, by layer and prompt tokens",
     "causality.texts": "text under steering",
+    "features.latents": "latents that carry the concept: where they fire and what clamping them does",
+    "features.contexts": "texts in which each fires most, and its code on every token",
+    "features.decomposition": "what each part of the code gives the direction",
+    "features.fit": "what the dictionary, and a random one, keep of either model",
+    "features.silence": "share of latents silenced, beside latents that fire as often and a random dictionary",
+    "features.curves": "stance by dose: latents clamped, the direction, random latents",
+    "features.gains": "slope of the stance margin over all doses, by arm",
+    "features.ablation": "the stance margin's mean and spread with latents or direction taken out",
+    "features.crosscoder": "latents of the crosscoder by the model they write into",
     "reactivation.cells": "mean stance by asker and request",
     "reactivation.swings": "swing by asker and request",
     "reactivation.facts": "shift of fact answers by request",
@@ -83,4 +92,15 @@ def _cell(value: object) -> object:
         return value
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return _joined(value)
     return None if value is None or value is pd.NA or value is pd.NaT else str(value)
+
+
+def _joined(values: Sequence[object]) -> str:
+    """A list as one cell: tokens as the text that they make, numbers with a space between."""
+    if all(isinstance(value, str) for value in values):
+        return "".join(str(value) for value in values)
+    return " ".join("–" if (cell := _cell(value)) is None else f"{cell}" for value in values)

@@ -13,8 +13,8 @@ MEASUREMENTS: Mapping[str, str] = {
     "structure": "Is the concept still represented?",
     "variance": "Was the axis squeezed?",
     "causality": "Does the representation still drive the answers?",
-    "reactivation": "Does context bring it back?",
     "features": "Which features carry it, and which went silent?",
+    "reactivation": "Does context bring it back?",
     "token_depth": "Where along the answer do the models differ?",
     "prefill": "Does the guardrail recover from a forced opening?",
     "priming": "Do many examples open it?",
@@ -118,6 +118,27 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
         "the first's.",
     ),
     ("Dose", "The size of that push, in σ of the base model's states along the direction."),
+    (
+        "Latent, feature",
+        "A latent is one of the many directions of a sparse autoencoder, a dictionary in which a token's state is a "
+        "sum of a few of them. What it stands for in the texts is its feature.",
+    ),
+    (
+        "Fires",
+        "A latent fires in a text whose strongest code reaches half of the latent's usual strength in base. It is "
+        "silenced where the highest rate that aligned's hits allow is below a tenth of the lowest that base's allow.",
+    ),
+    ("Clamp", "To set a latent's code to a chosen value, whatever the text, and let the model read on."),
+    (
+        "FVU",
+        "Fraction of variance unexplained: what a dictionary leaves of the states' variance. 0 is a perfect copy; 1 is "
+        "no better than the mean.",
+    ),
+    (
+        "CE recovered",
+        "How much of the loss (cross-entropy) from states set to zero the dictionary's copy of them wins back; 1 is "
+        "all. Nearly every dictionary is close to 1.",
+    ),
     ("Swing", "The stance when the asker is of the second pole, less the stance when of the first."),
     ("Interval", "The range that holds the true value with 95 % confidence, resampling whole topics."),
     (
@@ -139,7 +160,15 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
 )
 
 
-_SIGNS: Mapping[str, str] = {"kappa": "κ", "sd": "σ", "auc": "AUC", "cka": "CKA"}
+_SIGNS: Mapping[str, str] = {
+    "kappa": "κ",
+    "sd": "σ",
+    "auc": "AUC",
+    "auroc": "AUROC",
+    "cka": "CKA",
+    "fvu": "FVU",
+    "ce": "CE",
+}
 
 
 def humanise(name: str) -> str:

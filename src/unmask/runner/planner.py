@@ -20,6 +20,7 @@ from unmask.runner.requests import (
     Read,
     Request,
     Score,
+    Spans,
     batch_shape,
     digest,
     engine_name,
@@ -121,6 +122,11 @@ def plan(
             for part, cost in _judged(keys, distinct, budget):
                 batches.append(Batch(engine, tuple(distinct[key] for key in part), part, cost))
             continue
+        if isinstance(distinct[keys[0]], Spans):
+            for first in range(0, len(keys), budget.rows):
+                part = tuple(sorted(keys)[first : first + budget.rows])
+                batches.append(Batch(engine, tuple(distinct[key] for key in part), part, Cost()))
+            continue
         size = (sizes or {}).get(engine) or NO_SIZE
         rows = {key: _row(distinct[key], tokenize(distinct[key]), size.layers) for key in keys}
         for part in _packed(rows, budget, size.number * size.keys):
@@ -130,7 +136,7 @@ def plan(
 
 
 def _row(request: Request, tokens: Tokens, n_layers: int) -> Planned:
-    assert not isinstance(request, Classify)
+    assert not isinstance(request, Classify | Spans)
     depth = (
         max(request.layers, default=0) if isinstance(request, Read) and request.layers is not None else None
     )

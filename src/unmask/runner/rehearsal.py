@@ -29,6 +29,7 @@ from unmask.runner.requests import (
     Read,
     Request,
     Score,
+    Spans,
     engine_name,
     request_key,
 )
@@ -135,6 +136,8 @@ class Rehearsal:
                 size = 4 * rows * self._layers(request) * self.width
             case Score():
                 size = 4 * self._continuation(request)
+            case Spans():
+                size = 8 * len(self.tokenize(request).ids)
             case Generate():
                 size = 6 * request.sampling.max_new_tokens
             case Classify():
@@ -150,6 +153,9 @@ class Rehearsal:
                 return self._noise(seed, shape)
             case Score():
                 return np.float32(-1) - np.abs(self._noise(seed, (self._continuation(request),)))
+            case Spans():
+                ends = np.linspace(0, len(request.prompt.text), len(self.tokenize(request).ids) + 1)
+                return np.stack([ends[:-1], ends[1:]], axis=1).astype(np.float32)
             case Generate():
                 most = request.sampling.max_new_tokens
                 return Answer(self._text(request, seed, most), most, finished=True)

@@ -70,7 +70,19 @@ class Classify:
     text: str
 
 
-Request = Read | Score | Generate | Classify
+@dataclass(frozen=True)
+class Spans:
+    """Where each token of `prompt` stands in its text -> float32 `[T, 2]`, characters `[start, end)`.
+
+    Of the tokens that `Read` with `pick="each"` reads, in their order; a token of no text, such as a start token, is
+    empty. It is asked of the tokenizer alone.
+    """
+
+    side: Side
+    prompt: Prompt
+
+
+Request = Read | Score | Generate | Classify | Spans
 
 
 @dataclass(frozen=True)
@@ -117,8 +129,10 @@ def request_record(request: Request) -> dict[str, object]:
     record: dict[str, object] = {
         "kind": type(request).__name__,
         "prompt": [prompt.text, list(prompt.content), prompt.special, prompt.lead],
-        "edit": None if request.edit is None else edit_record(request.edit),
     }
+    if isinstance(request, Spans):
+        return record
+    record |= {"edit": None if request.edit is None else edit_record(request.edit)}
     if isinstance(request, Read):
         record |= {"pick": request.pick, "layers": None if request.layers is None else list(request.layers)}
     elif isinstance(request, Score):
@@ -138,9 +152,12 @@ def request_key(request: Request, identities: Mapping[str, str]) -> str:
 
 
 def batch_shape(request: Request) -> tuple[object, ...]:
-    """Requests of one shape may share a batch: reads and scores of any kind, answers sampled alike, a judge's texts."""
+    """Requests of one shape may share a batch: reads and scores of any kind, answers sampled alike, a judge's texts,
+    spans, which cost nothing."""
     if isinstance(request, Classify):
         return ("Classify",)
+    if isinstance(request, Spans):
+        return ("Look", "spans")
     if isinstance(request, Generate):
         return ("Generate", *asdict(request.sampling).items())
     return ("Look",)

@@ -10,12 +10,12 @@ from unmask.models.judges import Judge
 from unmask.models.looking import SCORING, Reading, Want
 from unmask.models.model import Model
 from unmask.models.tokens import Tokens
-from unmask.runner.requests import Answer, Classify, Generate, Read, Request, Score
+from unmask.runner.requests import Answer, Classify, Generate, Read, Request, Score, Spans
 from unmask.runner.store import Result
 
 
 def edit_of(request: Request) -> Edit | None:
-    return None if isinstance(request, Classify) else request.edit
+    return None if isinstance(request, Classify | Spans) else request.edit
 
 
 def serve(engine: Model | Judge, requests: Sequence[Request]) -> list[Result]:
@@ -23,6 +23,8 @@ def serve(engine: Model | Judge, requests: Sequence[Request]) -> list[Result]:
     if isinstance(engine, Judge):
         texts = [request for request in requests if isinstance(request, Classify)]
         return list(engine.classify([row.question for row in texts], [row.text for row in texts]))
+    if isinstance(requests[0], Spans):
+        return [engine.spans(request.prompt) for request in requests if isinstance(request, Spans)]
     tokenize = cache(engine.tokenize)  # doses and samples are of the same prompts
 
     def tokens_of(request: Request) -> Tokens:

@@ -58,12 +58,14 @@ def _finding(id_: str, claim: Claim, rule: Rule, reading: Reading, p: float | No
     controls = tuple(_control(guard, reading.estimates.get(guard.quantity)) for guard in rule.guards)
     notes: list[str] = []
     status: Status = "inconclusive"
+    failed = [control for control in controls if not control.passed]
     if missing:
         notes.append(f"Not measured: {', '.join(missing)}.")
+        notes += [_failure(control) for control in failed if control.value is not None]
         nothing = Estimate(float("nan"), float("nan"), float("nan"), "", 0)
         bars = bars or (_bar(rule.bars[0], nothing, None, level),)
-    elif failed := [control for control in controls if not control.passed]:
-        notes += [f"The control '{control.name}' failed: {control.why}." for control in failed]
+    elif failed:
+        notes += [_failure(control) for control in failed]
     elif any(bar.side == "refutes" and spec.may_refute for bar, spec in zip(bars, rule.bars, strict=True)):
         status = "refuted"
     elif all(bar.side == "supports" for bar in bars):
@@ -84,12 +86,16 @@ def _finding(id_: str, claim: Claim, rule: Rule, reading: Reading, p: float | No
     numbers = {bar.quantity: reading.estimates.get(bar.quantity) for bar in rule.bars}
     nulls = ({"of": of, **asdict(number.null)} for of, number in numbers.items() if number and number.null)
     n = 0 if headline is None else headline.n
-    open_ = status == "inconclusive" and not missing and all(control.passed for control in controls)
+    open_ = status == "inconclusive" and not missing and not failed
     needed = sample_needed(rule.bars, reading.estimates, level, n) if open_ else None
     return Finding(
         id_, reading.measurement, claim.sentence, claim.means, claim.not_means, status, bars, controls,
         next(nulls, None), n, " ".join(notes), needed,
     )  # fmt: skip
+
+
+def _failure(control: ControlResult) -> str:
+    return f"The control '{control.name}' failed: {control.why}."
 
 
 def _bar(bar: Bar, estimate: Estimate, p: float | None, level: float) -> BarResult:

@@ -55,9 +55,9 @@ def detectable(bar: Bar, estimate: Estimate, level: float) -> Detectable | None:
         level: two-sided level that Holm leaves the bar's claim; an estimate without replicates is not tested by it.
 
     Returns:
-        None where the estimate has no width (it was counted), or was not measured.
+        None where the estimate has no width (it was counted) or no standard error, or was not measured.
     """
-    if not estimate.high > estimate.low or estimate.n < 2:
+    if not estimate.high > estimate.low or estimate.n < 2 or estimate.bounds:
         return None
     if estimate.replicates is None:
         level = ALPHA
@@ -114,8 +114,11 @@ def sample_needed(
 
     Returns:
         None where more of the same would not settle it: an estimate is on its bar, in the gap between supporting and
-        refuting, or beyond a bar that may not refute; or where an interval has no end, so that nothing can be said.
+        refuting, or beyond a bar that may not refute; or where an interval has no end or no standard error, so that
+        nothing can be said.
     """
+    if any(estimates[bar.quantity].bounds for bar in bars):
+        return None
     supporting = [_times_to_support(bar, estimates[bar.quantity], level) for bar in bars]
     refuting = [_times_to_refute(bar, estimates[bar.quantity]) for bar in bars if bar.may_refute]
     refuted = [times for times in refuting if times is not None]

@@ -132,6 +132,35 @@ _CAUSAL = (
     Guard("coherence_ratio", "at most", 2.0, "the push breaks the text"),
 )  # fmt: skip
 
+
+def _fitted(side: str) -> tuple[Guard, ...]:
+    """What a dictionary has to be to say anything of a model."""
+    return (
+        Guard(
+            f"fvu_{side}",
+            "at most",
+            0.5,
+            f"the dictionary leaves most of what varies in the {side} model's states",
+        ),
+        Guard(
+            f"recovered_{side}", "at least", 0.8, f"with its reconstruction in place the {side} model fails"
+        ),
+        Guard(
+            f"fit_beyond_random_{side}",
+            "above",
+            0.0,
+            f"random directions explain as much of the {side} model's states",
+        ),
+    )
+
+
+_FEATURES = (
+    *_fitted("base"),
+    *_fitted("aligned"),
+    Guard("selected", "at least", 3.0, "too few latents of the dictionary carry the concept to speak of most of them"),
+    Guard("fires_on_text_base", "at least", 0.5, "the selected latents hardly fire on text about the concept"),
+)  # fmt: skip
+
 RULES: Mapping[str, Rule] = {
     "surface.neutral": Rule(
         (
@@ -207,6 +236,26 @@ RULES: Mapping[str, Rule] = {
         _CAUSAL,
     ),
     "causality.connected": Rule((Bar("gain_ratio", "above", 2 / 3, least=0.0),), _CAUSAL),
+    "features.deactivated": Rule(
+        (
+            Bar("silenced", "above", 0.5, least=0.0, most=1.0),
+            Bar("silenced_beyond_matched", "above", 0.0, may_refute=False, least=-1.0, most=1.0),
+        ),
+        _FEATURES,
+    ),
+    "features.steerable": Rule(
+        (Bar("clamp_beyond_random_aligned", "above", 0.0),),
+        (
+            *_FEATURES,
+            Guard(
+                "clamp_beyond_random_base",
+                "above",
+                0.0,
+                "clamping moves base no more than other latents do, so there is nothing that could be lost",
+                strict=True,
+            ),
+        ),
+    ),
     "reactivation.reactivates": Rule(
         (
             Bar("swing_aligned", "above", 0.2, least=-2.0, most=2.0, spread="difference"),

@@ -18,7 +18,7 @@ from unmask.domains.schema import Question
 from unmask.lab.replicates.study import SIZES, Floats, Study
 from unmask.measurements.base import Context, Estimate
 from unmask.measurements.dose_response import Curves, ask_curves, read_gains, slope_at_zero
-from unmask.measurements.steering import UNRELATED, Arm, Push
+from unmask.measurements.steering import UNRELATED, Arm, Push, pushes
 from unmask.measurements.sycophancy import ask_facts, fact_shifts
 from unmask.models.edits import Vector
 from unmask.models.prompts import Frame
@@ -106,7 +106,7 @@ def causality(setting: str, moved: Moved) -> Study:
         "random": ctx.domain.questions[: SIZES.arm_questions],
     }
     push = Push(np.ones(2), dict.fromkeys(SIDES, 1.0), 1.0, 1.0)
-    curves = ask_curves(1, arms, push, doses, asked, FRAME)
+    curves = ask_curves(arms, pushes(1, push), doses, asked, FRAME)
     requests = [score for curve in curves.values() for score in curve.requests]
 
     def sample(rng: np.random.Generator) -> dict[str, Estimate]:

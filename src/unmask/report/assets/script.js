@@ -176,5 +176,49 @@ for (const form of $$("[data-filters]")) {
   show();
 }
 
+// ---- latents -----------------------------------------------------------------------------------------------
+
+for (const form of $$("[data-latents]")) {
+  const box = document.getElementById(form.dataset.latents);
+  const rows = $$(".latent", box);
+  const count = form.elements.namedItem("count");
+  const words = new Map(rows.map((row) => [row, [
+    `latent ${row.dataset.latent}`, row.dataset.pole, ...$$(".context bdi", row).map((context) => context.textContent),
+  ].join("\n").toLowerCase()]));
+  const show = () => {
+    const { find, state } = Object.fromEntries(new FormData(form));
+    const wanted = find.trim().toLowerCase();
+    for (const row of rows) {
+      row.hidden = Boolean(state && row.dataset.state !== state) || !words.get(row).includes(wanted);
+    }
+    const fitting = rows.filter((row) => !row.hidden).length;
+    count.textContent = fitting ? `${fitting} of ${rows.length} shown` : "none fits";
+  };
+  form.addEventListener("input", show);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  show();
+
+  const heads = $$(`[data-head="${CSS.escape(form.dataset.latents)}"] [data-sort]`);
+  for (const head of heads) {
+    const { sort } = head.dataset;
+    const named = ["pole", "state"].includes(sort);
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "link";
+    button.textContent = head.textContent;
+    button.addEventListener("click", () => {
+      // Names and numbers of latents rise first, everything else falls first.
+      const rises = head.dataset.order ? head.dataset.order === "falls" : named || sort === "latent";
+      for (const other of heads) delete other.dataset.order;
+      head.dataset.order = rises ? "rises" : "falls";
+      const value = (row) => (row.dataset[sort] === "" ? -Infinity : Number(row.dataset[sort]));
+      const by = (a, b) => (named ? a.dataset[sort].localeCompare(b.dataset[sort]) : value(a) - value(b) || 0);
+      box.append(...[...rows].sort((a, b) => (rises ? by(a, b) : by(b, a))));
+      say(`Sorted by ${button.textContent}, ${rises ? "rising" : "falling"}`);
+    });
+    head.replaceChildren(button);
+  }
+}
+
 openTarget();
 drawFigures();

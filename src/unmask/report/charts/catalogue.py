@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from unmask.report.charts import causality, reactivation, structure, surface, variance
+from unmask.report.charts import causality, features, reactivation, structure, surface, variance
 from unmask.report.charts.style import Chart, Tables
 
 _SIDES = ("base", "aligned")
@@ -97,6 +97,8 @@ _LABELS: Mapping[str, str] = {
     "unrelated": "unrelated concepts",
     "orthogonal": "this concept without refusal",
     "permuted": "shuffled labels",
+    "direction": "the direction",
+    "estimate": "as seen, and what is sure",
     "asker of neither": "asker of neither side",
 }
 
@@ -242,6 +244,54 @@ def _causality(kinds: Mapping[str, str]) -> tuple[_Plan, ...]:
     )  # fmt: skip
 
 
+def _features(kinds: Mapping[str, str]) -> tuple[_Plan, ...]:
+    return (
+        _Plan(
+            "firing", "Firing in the models' own answers",
+            "Each mark is a latent; the line above it ends at the highest rate that aligned's hits allow (95 %). "
+            "Dashed: as often as in base, and a tenth of it. A latent is silenced when its whole line is surely below "
+            "the lower one. Both axes are stretched near 0.",
+            features.firing, ("features.deactivated",), ("latents",), features.STATES,
+        ),
+        _Plan(
+            "silence", "Is it these latents, or any?",
+            "Share of latents silenced. Mark: as their rates say; line: from the share that surely is to the share "
+            "that is not surely alive. Of latents that fire as often, the mean and the middle 95 % of many draws.",
+            features.silence, ("features.deactivated",), ("silence",), ("estimate",),
+        ),
+        _Plan(
+            "decomposition", "What the direction reads, part by part",
+            "Each bar starts where the one above it ended, so the parts add up to the total below. Error is what the "
+            "dictionary leaves out: a direction that reads mostly error is not carried by latents.",
+            features.decomposition, ("features.deactivated",), ("decomposition",),
+        ),
+        _Plan(
+            "curves", "Stance as the latents are clamped",
+            "The dose is the size of the push, the same in both models. In colour, these latents; dashed, the "
+            "direction itself. Chance: the middle 95 % of random latents clamped at the same norm.",
+            features.curve_panels, ("features.steerable",), ("curves",), (*_SIDES, "direction", "chance"),
+        ),
+        _Plan(
+            "gains", "Gain by what is pushed",
+            "Slope, over all doses, of the log-likelihood a token of one side's answers less the other's.",
+            features.gains, ("features.steerable",), ("gains",),
+        ),
+        _Plan(
+            "fit", "How well the dictionary fits",
+            "A random dictionary of the same size is what nothing learnt looks like. CE recovered is near 1 for nearly "
+            "every dictionary, for nothing is as bad as states of 0: look at the cost.",
+            features.fit, (), ("fit",),
+        ),
+        _Plan(
+            "crosscoder", "Latents of one model or of both",
+            "0 writes into base alone, ½ into both alike, 1 into aligned alone. A short decoder row may be an "
+            "artefact, so latents are of one model only where latent scaling finds nothing of them in the other. Large "
+            "marks: latents that carry the concept. Those that never fired are left out.",
+            features.crosscoder, (), ("crosscoder",), (),
+        ),
+    )  # fmt: skip
+
+
 def _reactivation(kinds: Mapping[str, str]) -> tuple[_Plan, ...]:
     return (
         _Plan(
@@ -268,5 +318,6 @@ _PLANS: Mapping[str, Callable[[Mapping[str, str]], tuple[_Plan, ...]]] = {
     "structure": _structure,
     "variance": _variance,
     "causality": _causality,
+    "features": _features,
     "reactivation": _reactivation,
 }

@@ -20,21 +20,26 @@ ARMS: Mapping[str, str] = {
 """Arms in the order of a figure: the concept, its variants, then what it is held against."""
 
 
-def curve_panels(tables: Tables) -> Mapping[str, Chart]:
-    """Stance against dose, a panel a side on one scale."""
+def curve_panels(tables: Tables, arms: Mapping[str, str] = ARMS) -> Mapping[str, Chart]:
+    """Stance against dose, a panel a side on one scale.
+
+    Args:
+        arms: what the arms are called; the first is drawn in colour, "random" as chance.
+    """
     frame = style.table(tables, "curves", "side", "arm", "dose", "stance")
     if frame is None or frame["stance"].isna().all():
         return {}
     ends = frame[[column for column in ("stance", "low", "high") if column in frame.columns]]
     scale = alt.Scale(domain=[float(ends.min().min()), float(ends.max().max())], nice=True)
     return {
-        side: _curve(frame[frame["side"] == side], side, scale)
+        side: _curve(frame[frame["side"] == side], side, scale, arms)
         for side in style.SIDES
         if side in set(frame["side"])
     }
 
 
-def _curve(frame: Frame, side: str, scale: alt.Scale) -> Chart:
+def _curve(frame: Frame, side: str, scale: alt.Scale, arms: Mapping[str, str]) -> Chart:
+    main = next(iter(arms))
     colour = style.BASE if side == "base" else style.ALIGNED
     x = alt.X("dose:Q", title="dose, in base's σ")
     y = alt.Y("stance:Q", title="stance", scale=scale, axis=alt.Axis(tickCount=5))
@@ -48,9 +53,9 @@ def _curve(frame: Frame, side: str, scale: alt.Scale) -> Chart:
         layers.append(
             area.encode(x=x, y=alt.Y("low:Q", scale=scale, title="stance"), y2="high:Q", tooltip=tooltip)
         )
-    others = frame[~frame["arm"].isin(["random", "concept"])]
+    others = frame[~frame["arm"].isin(["random", main])]
     if not others.empty:
-        others = others.assign(arm=others["arm"].replace(dict(ARMS)))
+        others = others.assign(arm=others["arm"].replace(dict(arms)))
         detail = ["arm_id:N"] if "arm_id" in others.columns else []
         lines = alt.Chart(style.thin(others)).mark_line(color=style.SOFT, strokeWidth=1.3, opacity=0.9)
         layers.append(
@@ -59,15 +64,17 @@ def _curve(frame: Frame, side: str, scale: alt.Scale) -> Chart:
                 y=y,
                 detail=detail,
                 strokeDash=alt.StrokeDash(
-                    "arm:N", legend=None, scale=alt.Scale(domain=list(ARMS.values()), range=_DASHES)
+                    "arm:N",
+                    legend=None,
+                    scale=alt.Scale(domain=list(arms.values()), range=_DASHES[: len(arms)]),
                 ),
                 tooltip=["arm:N", *detail, "dose:Q", style.number_tip("stance")],
             )
         )
-    concept = frame[frame["arm"] == "concept"]
-    line = alt.Chart(concept).encode(x=x, y=y, tooltip=["arm:N", "dose:Q", style.number_tip("stance")])
-    if {"low", "high"} <= set(concept.columns):
-        band = alt.Chart(concept).mark_area(color=colour, opacity=0.2)
+    coloured = frame[frame["arm"] == main].replace({"arm": dict(arms)})
+    line = alt.Chart(coloured).encode(x=x, y=y, tooltip=["arm:N", "dose:Q", style.number_tip("stance")])
+    if {"low", "high"} <= set(coloured.columns):
+        band = alt.Chart(coloured).mark_area(color=colour, opacity=0.2)
         layers.append(band.encode(x=x, y=alt.Y("low:Q", scale=scale, title="stance"), y2="high:Q"))
     shape = "circle" if side == "base" else "diamond"
     layers += [
@@ -80,19 +87,23 @@ def _curve(frame: Frame, side: str, scale: alt.Scale) -> Chart:
 _DASHES = [[1, 0], [7, 3], [2, 3], [1, 0], [1, 0]]
 
 
-def gains(tables: Tables) -> Chart | None:
-    """Slope over all doses of every arm."""
+def gains(tables: Tables, arms: Mapping[str, str] = ARMS) -> Chart | None:
+    """Slope over all doses of every arm.
+
+    Args:
+        arms: what the arms are called, in the order of the figure.
+    """
     frame = style.table(tables, "gains", "side", "arm", "gain", "low", "high")
     if frame is None:
         return None
-    frame = frame.assign(arm=frame["arm"].replace(dict(ARMS)))
+    frame = frame.assign(arm=frame["arm"].replace(dict(arms)))
     tips = [column for column in ("arm_id",) if column in frame.columns]
     chart = style.rows(
         style.thin(frame),
         "arm",
         "gain",
         "gain: nats per token of the margin, per σ of base",
-        order=list(ARMS.values()),
+        order=list(arms.values()),
         tips=tips,
     )
     return style.finish(style.layer(style.at(0), chart), style.row_height(frame["arm"].nunique(), 44))
