@@ -9,8 +9,9 @@ from functools import cache
 import torch
 
 from unmask.domains import Domain
+from unmask.features.crosscoder import Crosscoder
 from unmask.features.dictionary import Dictionary
-from unmask.features.evaluating import check_fits
+from unmask.features.evaluating import check_fits, check_order
 from unmask.models.cache import cache_dir
 from unmask.models.errors import ModelError
 from unmask.models.judges import build_judge
@@ -65,6 +66,9 @@ def open_pair(
     """
     device = choose_device(settings.device)
     check_placement(settings.quantise, settings.offload, device)  # before anything is downloaded
+    if settings.sae is None and settings.sae_layer is not None:
+        raise SettingsError("--sae-layer says which layer a dictionary reads; name that with --sae.")
+    dictionary = None if settings.sae is None else Dictionary.open(settings.sae, settings.sae_layer)
     resolved: dict[str, Resolved] = {
         side: resolve(reference, allow_pickle=settings.allow_pickle, weights=weights)
         for side, reference in (("base", pair.base), ("aligned", pair.aligned))
@@ -83,13 +87,11 @@ def open_pair(
             f"{resolved['aligned'].name} has {shapes['aligned'][0]} of {shapes['aligned'][1]}: an aligned model is "
             "compared with the base model that it was trained from."
         )
-    dictionary = None
-    if settings.sae is not None:
-        dictionary = Dictionary.open(settings.sae, settings.sae_layer)
+    if dictionary is not None:
         n_layers, width = shapes["base"]
         check_fits(dictionary.stored, resolved["base"].name, width, n_layers, dictionary.layer)
-    elif settings.sae_layer is not None:
-        raise SettingsError("--sae-layer says which layer a dictionary reads; name that with --sae.")
+        if isinstance(dictionary.stored, Crosscoder):
+            check_order(dictionary.stored, [(found.name, found.identity) for found in resolved.values()])
     frame = choose_frame(tokenizers["base"], tokenizers["aligned"], settings.template, settings.system)
     dtype = str(choose_dtype(settings.dtype, torch.device(device))).removeprefix("torch.")
     facts: dict[str, object] = {"dtype": dtype, "device": device.split(":")[0]}

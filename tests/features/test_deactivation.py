@@ -48,15 +48,24 @@ def test_one_hit_of_twenty_says_too_little_of_base() -> None:
     assert deactivation([12], [0], 20, 2000).silenced.all()
 
 
-def test_answers_alike_within_a_question_count_for_less() -> None:
+def test_answers_alike_within_a_cluster_count_for_less() -> None:
     """Of s answers that are always the same, s − 1 say nothing; of independent ones each says as much."""
     rng = np.random.default_rng(0)
-    once = rng.random((4000, 1, 20)) < 0.3
-    assert design_effect(np.repeat(once, 3, axis=1)) == pytest.approx(3.0)
-    assert design_effect(rng.random((4000, 3, 20)) < 0.3) == pytest.approx(1.0, abs=0.02)
-    mixed = np.where(rng.random((4000, 3, 20)) < 0.5, once, rng.random((4000, 3, 20)) < 0.3)
-    assert design_effect(mixed) == pytest.approx(1 + 2 * 0.25, abs=0.03)
-    assert design_effect(once) == 1.0
+    topics = np.repeat([f"topic {k}" for k in range(4000)], 3)
+    once = np.repeat(rng.random((4000, 20)) < 0.3, 3, axis=0)
+    alone = rng.random((12000, 20)) < 0.3
+    assert design_effect(once, topics) == pytest.approx(3.0)
+    assert design_effect(alone, topics) == pytest.approx(1.0, abs=0.06)
+    mixed = np.where(rng.random((12000, 20)) < 0.5, once, alone)
+    assert design_effect(mixed, topics) == pytest.approx(1 + 2 * 0.25, abs=0.1)
+    assert design_effect(once[::3], topics[::3]).tolist() == [1.0] * 20
+    odd = design_effect(np.concatenate([once[:, :1], alone[:, 1:]], axis=1), topics)
+    assert odd[0] == pytest.approx(3.0)  # one that is clustered is not averaged away among others
+    uneven = np.concatenate([np.repeat(["a", "b", "c", "d"], [1, 2, 3, 6])] * 500)
+    uneven = np.array([f"{name}{k // 12}" for k, name in enumerate(uneven)])
+    _, place = np.unique(uneven, return_inverse=True)
+    whole = (rng.random((place.max() + 1, 1)) < 0.3)[place]
+    assert design_effect(whole, uneven) == pytest.approx(50 / 12, rel=0.02)  # an answer's cluster has so many
     thrice = deactivation([60, 12], [0, 6], 120, 120, 3.0)
     assert thrice.bound == pytest.approx(deactivation([20, 4], [0, 2], 40, 40).bound)
     assert thrice.probability == pytest.approx(deactivation([20, 4], [0, 2], 40, 40).probability)

@@ -24,13 +24,14 @@ from unmask.measurements.features import Features
 from unmask.models.edits import Add, ClampLatents, Substitute
 from unmask.models.prompts import Prompt
 from unmask.runner.records import Records
-from unmask.runner.requests import Answer, Generate, Read, Request, Score, Spans
+from unmask.runner.requests import Answer, Generate, Read, Request, Score, Spans, request_key
 from unmask.verdict.findings import Finding
 
 Floats = npt.NDArray[np.float64]
 D, F, LAYER = 64, 48, 2
 OF_A, OF_B = (0, 1, 2, 3), (4, 5, 6, 7)
 CONCEPT = OF_A + OF_B
+IDENTITIES = {"base": "base weights", "aligned": "aligned weights"}
 STYLE = tuple(range(8, F))
 STRENGTH = 4.0
 BASIS = np.linalg.qr(np.random.default_rng(5).normal(size=(D, D)))[0]
@@ -54,6 +55,10 @@ class World:
         fires: side to how often a concept's feature is on at a token of an answer; on statements it is .3 in both.
         style: side to how often any other feature is, in answers.
         carries: whether the concept's features differ between the poles of statements.
+        only_read: features that are never on in an answer.
+        strength: side to how strong a concept's feature is, of what it is in base.
+        words: side to the length of an answer.
+        tremble: by how much another machine's states differ, of their size.
         lacks: features that the aligned model does not have.
         drives: side to what one unit along the concept adds to the stance margin, nats a token.
     """
@@ -62,6 +67,10 @@ class World:
     style: Mapping[str, float] = field(default_factory=lambda: {"base": 0.2, "aligned": 0.2})
     carries: bool = True
     drives: Mapping[str, float] = field(default_factory=lambda: {"base": 0.05, "aligned": 0.05})
+    only_read: list[int] = field(default_factory=list)
+    strength: Mapping[str, float] = field(default_factory=lambda: {"base": 1.0, "aligned": 1.0})
+    words: Mapping[str, int] = field(default_factory=lambda: {"base": 12, "aligned": 12})
+    tremble: float = 0.0
     lacks: list[int] = field(default_factory=list)
     asked: list[Request] = field(default_factory=list)
 
@@ -84,8 +93,9 @@ class World:
                 mean = usual(self.states(request.side, request.prompt)).mean(0)
                 return np.tile(mean, (LAYERS + 1, 1)).astype(np.float32)
             case Generate():
-                words = rng_of("words", request.seed).integers(0, 400, 12)
-                return Answer(" ".join(f"w{word}" for word in words), 12, True)
+                length = self.words[request.side]
+                words = rng_of("words", request.seed).integers(0, 400, length)
+                return Answer(" ".join(f"w{word}" for word in words), length, True)
             case Score():
                 return self._score(request)
             case _:
@@ -106,16 +116,19 @@ class World:
             elif start >= answer_begins:
                 rate[list(STYLE)] = self.style[side]
                 rate[list(CONCEPT)] = self.fires[side]
+                rate[self.only_read] = 0
             on[t] = draws < rate
         return on
 
     def states(self, side: str, prompt: Prompt) -> Floats:
         on = self.on(side, prompt)
         strong = STRENGTH * (1 + rng_of("strength", prompt.text).random(on.shape))
+        strong[:, list(CONCEPT)] *= self.strength[side]
         left_out = rng_of("noise", prompt.text).normal(size=(len(on), D - F)) @ BASIS[F:]
         states = (on * strong) @ ROWS + 0.25 + 0.5 * left_out
         if side == "aligned":
             states -= (on * strong)[:, self.lacks] @ ROWS[self.lacks]
+        states *= 1 + self.tremble * rng_of("tremble", prompt.text).normal(size=states.shape)
         states[0] = 1e4  # as massive as a real model's first token
         if prompt.text in self.pole and len(states) > 8 and rng_of("massive", prompt.text).random() < 0.05:
             states[7] = -1e4  # and as some other
@@ -238,6 +251,64 @@ def test_what_silences_everything_is_not_said_of_the_concept() -> None:
     assert rows.loc["matched latents", "silent"] > 0.7
 
 
+def test_rivals_that_base_s_answers_never_have_do_not_hide_that_everything_fell_silent() -> None:
+    quiet = World(
+        fires={"base": 0.3, "aligned": 0.0}, style={"base": 0.3, "aligned": 0.0}, only_read=[*range(8, 28)]
+    )
+    reading, found = judged(quiet)
+    rows = reading.tables["silence"].set_index("kind")
+    assert rows.loc["matched latents", "silent"] == 1.0
+    assert found["features.deactivated"].status == "inconclusive"
+
+
+def test_what_the_dictionary_no_longer_sees_is_not_called_silent() -> None:
+    """In the aligned model the same features are weaker than what counts as firing, wherever it reads or writes."""
+    reading, found = judged(World(strength={"base": 1.0, "aligned": 0.4}))
+    assert reading.tables["latents"]["said_aligned"].max() == 0
+    assert not (reading.tables["latents"]["state"] == "silenced").any()
+    assert found["features.deactivated"].status == "inconclusive"
+    assert "nor do they fire where the aligned model reads" in found["features.deactivated"].note
+
+
+def test_a_short_answer_is_no_silence() -> None:
+    """At every token the features are as likely in both models, but one of them says eight times as much."""
+    rare = {"base": 0.05, "aligned": 0.05}
+    reading, found = judged(World(fires=rare, words={"base": 48, "aligned": 6}))
+    latents = reading.tables["latents"]
+    assert latents["said_aligned"].mean() == pytest.approx(latents["said_base"].mean(), abs=0.08)
+    assert found["features.deactivated"].status != "supported"
+    reading, found = judged(World(fires=rare, words={"base": 48, "aligned": 2}))
+    assert reading.estimates["answered"].value == 0
+    assert found["features.deactivated"].status == "inconclusive"
+
+
+def test_what_moves_the_stance_the_other_way_is_not_without_effect() -> None:
+    _, found = judged(World(drives={"base": 0.05, "aligned": -0.05}))
+    assert found["features.steerable"].status == "inconclusive"
+    assert "On the other side of its bar" in found["features.steerable"].note
+
+
+def test_a_small_dictionary_has_no_rivals_to_compare_with() -> None:
+    """Eight latents of the concept and one other; and one that writes nothing, which is neither."""
+    rows = np.concatenate([ROWS[:9], np.zeros((1, D))])
+    reading, found = judged(World(), planted_context(dictionary(rows)))
+    assert {*reading.tables["latents"]["latent"]} == {*CONCEPT}
+    assert any("too few other latents" in note for note in reading.notes)
+    assert {finding.status for finding in found.values()} == {"inconclusive"}
+
+
+def test_a_domain_of_few_topics_is_not_read_at_all() -> None:
+    ctx = planted_context()
+    few = sorted({pair.topic for pair in ctx.domain.statements})[:4]
+    pairs = tuple(pair for pair in ctx.domain.statements if pair.topic in few)
+    domain = ctx.domain.model_copy(update={"statements": pairs})
+    world = World()
+    reading, found = judged(world, replace(ctx, domain=domain))
+    assert not world.asked
+    assert "give at least 6" in reading.notes[0]
+    assert {finding.status for finding in found.values()} == {"inconclusive"}
+
+
 def test_a_dictionary_of_another_model_supports_nothing() -> None:
     """The same truth as above, where both claims are settled, read through a dictionary that is not of these models."""
     turned = np.linalg.qr(np.random.default_rng(8).normal(size=(D, D)))[0][:F]
@@ -304,6 +375,16 @@ def test_every_arm_is_pushed_alike(untouched: tuple[World, Reading, dict[str, Fi
         assert len(sizes[side, "set"]) == 4 * (1 + SMALL.random_arms)
         assert np.abs(np.array(sizes[side, "set"])[:, None] / [half, whole] - 1).min(1).max() < 1e-3
         assert sizes[side, "alone"] == pytest.approx([half] * len(sizes[side, "alone"]), rel=1e-3)
+
+
+def test_edits_are_known_whatever_the_last_bits(untouched: tuple[World, Reading, dict[str, Finding]]) -> None:
+    """Another processor's arithmetic differs in its last bits; the records of a run are found all the same."""
+    world, reading, _ = untouched
+    other = World(tremble=1e-6)
+    again, _ = judged(other)
+    keys = [{request_key(r, IDENTITIES) for r in one.asked} for one in (world, other)]
+    assert keys[0] == keys[1]
+    assert again.estimates["clamp_gain_base"].value != reading.estimates["clamp_gain_base"].value
 
 
 def test_contexts_are_where_a_feature_is_on(untouched: tuple[World, Reading, dict[str, Finding]]) -> None:

@@ -268,8 +268,8 @@ def test_clamp_latents(llama: Model, rows: list[Tokens], activation: Activation)
         return at(slice(1, None), change)
 
     edits: list[Edit | None] = [
-        ClampLatents((2,), sae, "sae", latents, values),
-        ClampLatents((2,), sae, "sae", latents, values, 0.5),
+        ClampLatents((2,), sae, "whole", latents, values),
+        ClampLatents((2,), sae, "half", latents, values, 0.5),
     ]
     assert_agrees(llama, [rows[0]] * 2, edits, [clamped(1.0), clamped(0.5)])
 

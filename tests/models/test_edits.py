@@ -76,10 +76,9 @@ def test_records_are_json_and_tell_edits_apart() -> None:
         Clamp((1,), V, 1.0, positions=(1,)),
         Substitute((1,), Nothing(), "nothing"),
         Substitute((1,), Nothing(), "another"),
-        ClampLatents((1,), Nothing(), "nothing", (1, 2), (0.0, 1.0)),
-        ClampLatents((1,), Nothing(), "nothing", (1, 2), (1.0, 0.0)),
-        ClampLatents((1,), Nothing(), "nothing", (1, 3), (1.0, 0.0)),
-        ClampLatents((1,), Nothing(), "nothing", (1, 3), (1.0, 0.0), 0.5),
+        ClampLatents((1,), Nothing(), "nothing at 1", (1, 2), (0.0, 1.0)),
+        ClampLatents((1,), Nothing(), "nothing at 2", (1, 2), (0.0, 1.0)),
+        ClampLatents((1,), Nothing(), "nothing at 2", (1, 3), (0.0, 1.0)),
     ]
     assert len({json.dumps(edit_record(edit), sort_keys=True) for edit in edits}) == len(edits)
 
@@ -119,3 +118,11 @@ def test_bad_edits_are_refused() -> None:
         Vector("0", np.zeros(3, np.float32)).unit()
     with pytest.raises(ValueError, match="finite"):
         Vector("nan", np.array([np.nan], np.float32))
+
+
+def test_a_clamp_is_its_provenance_and_not_the_last_bits_of_its_values() -> None:
+    one, other = (
+        ClampLatents((1,), Nothing(), "at 1", (1,), (value,), value) for value in (7.249274, 7.249273)
+    )
+    assert one == other
+    assert edit_record(one) == edit_record(other)

@@ -135,7 +135,8 @@ ROWS: dict[str, tuple[dict[str, Estimate], list[tuple[dict[str, Estimate], str]]
         [({"gain_ratio": at(0.6)}, "refuted"), ({"gain_ratio": at(2 / 3)}, "inconclusive")],
     ),
     "features.deactivated": (
-        {"silenced": at(0.6), "silenced_beyond_matched": at(0.2), **FEATURES},
+        {"silenced": at(0.6), "silenced_beyond_matched": at(0.2), "fires_on_text_aligned": at(0.8), "answered": at(1),
+         **FEATURES},
         [
             ({"silenced": at(0.4)}, "refuted"),
             ({"silenced": at(0.5)}, "inconclusive"),
@@ -144,10 +145,12 @@ ROWS: dict[str, tuple[dict[str, Estimate], list[tuple[dict[str, Estimate], str]]
         ],
     ),
     "features.steerable": (
-        {"clamp_beyond_random_aligned": at(0.1), "clamp_beyond_random_base": at(0.1), **FEATURES},
+        {"clamp_beyond_random_aligned": at(0.1), "clamp_size_beyond_random_aligned": at(0.1),
+         "clamp_beyond_random_base": at(0.1), **FEATURES},
         [
-            ({"clamp_beyond_random_aligned": at(-0.1)}, "refuted"),
-            ({"clamp_beyond_random_aligned": at(0)}, "inconclusive"),
+            ({"clamp_beyond_random_aligned": at(-0.1), "clamp_size_beyond_random_aligned": at(-0.1)}, "refuted"),
+            ({"clamp_beyond_random_aligned": at(-0.2)}, "inconclusive"),  # it moves the other way
+            ({"clamp_size_beyond_random_aligned": at(0)}, "inconclusive"),
         ],
     ),
     "reactivation.reactivates": (
@@ -207,8 +210,10 @@ CONTROLS = [
             ("fit_beyond_random", 0.0, 0.02),
         )
     ],
-    *[(claim, "selected", 2, 3) for claim in ROWS if claim.startswith("features")],
+    *[(claim, "selected", 4, 5) for claim in ROWS if claim.startswith("features")],
     *[(claim, "fires_on_text_base", 0.49, 0.51) for claim in ROWS if claim.startswith("features")],
+    ("features.deactivated", "fires_on_text_aligned", 0.49, 0.51),
+    ("features.deactivated", "answered", 0.89, 0.91),
     ("features.steerable", "clamp_beyond_random_base", 0.0, 0.02),
     ("reactivation.reactivates", "swing_base", 0.0, 0.02),
     ("reactivation.reactivates", "coherent_aligned", 0.89, 0.91),

@@ -12,6 +12,7 @@ as silence could leave. So *to fire* is to reach half of the strength that the l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,31 +80,43 @@ def floors(peaks: npt.ArrayLike) -> Floats:
     return HALF * usual
 
 
-def design_effect(fires: npt.ArrayLike) -> float:
-    """How many times the answers it takes that are alike within questions to say as much as independent ones.
+def design_effect(fires: npt.ArrayLike, clusters: Sequence[str]) -> Floats:
+    """How many times the answers it takes that are alike within clusters to say as much as independent ones: `[m]`.
 
-    1 + (s − 1) ρ with ρ the correlation of two answers to one question, of all latents together by the analysis of
-    variance, taken as 0 at least.
+    1 + (s − 1) ρ with s the mean size of a cluster that an answer is in and ρ the correlation of two answers in one, by
+    the analysis of variance: of the latent itself or of all together, whichever is larger, and 0 at least.
 
     Args:
-        fires: `[questions, s, m]`, whether each latent fires in each answer.
+        fires: `[answers, m]`, whether each latent fires in each.
+        clusters: `[answers]`, such as topics.
 
-    Source: Kish 1965.
+    Source: Kish 1965; ρ of unequal clusters, Donner 1986.
     """
     x = np.asarray(fires, dtype=np.float64)
-    questions, samples, _ = x.shape
-    if samples < 2 or questions < 2:
-        return 1.0
-    of_question = x.mean(1)
-    between = samples * of_question.var(0, ddof=1).sum()
-    within = (x - of_question[:, None]).var(1).mean(0).sum() * samples / (samples - 1)
-    total = between + (samples - 1) * within
-    rho = (between - within) / total if total > 0 else 0.0
-    return float(1.0 + (samples - 1) * max(rho, 0.0))
+    _, place, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
+    n, k = len(x), len(sizes)
+    if not 1 < k < n:
+        return np.ones(x.shape[1])
+    means = np.stack([np.bincount(place, column) for column in x.T], axis=1) / sizes[:, None]
+    between = (sizes[:, None] * (means - x.mean(0)) ** 2).sum(0) / (k - 1)
+    within = ((x - means[place]) ** 2).sum(0) / (n - k)
+    typical = (n - (sizes**2).sum() / n) / (k - 1)
+
+    def correlation(b: Floats, w: Floats) -> Floats:
+        total = b + (typical - 1) * w
+        return np.where(total > 0, (b - w) / np.where(total > 0, total, 1.0), 0.0)
+
+    pooled = correlation(between.sum(keepdims=True), within.sum(keepdims=True))
+    rho = np.maximum(np.maximum(correlation(between, within), pooled), 0.0)
+    return 1.0 + ((sizes**2).sum() / n - 1) * rho
 
 
 def deactivation(
-    base_hits: npt.ArrayLike, aligned_hits: npt.ArrayLike, base_n: int, aligned_n: int, design: float = 1.0
+    base_hits: npt.ArrayLike,
+    aligned_hits: npt.ArrayLike,
+    base_n: int,
+    aligned_n: int,
+    design: Floats | float = 1.0,
 ) -> Deactivation:
     """Compare firing in two models.
 
@@ -112,7 +125,7 @@ def deactivation(
         aligned_hits: `[m]`, on how many of aligned's.
         base_n: base's prompts.
         aligned_n: aligned's.
-        design: as `design_effect`; hits and prompts count for so many times less.
+        design: `[m]` or one for all, as of `design_effect`; hits and prompts count for so many times less.
 
     Raises:
         ValueError: no prompts, or more hits than prompts.
@@ -143,12 +156,12 @@ def deactivation(
     )
 
 
-def _most(hits: Floats, n: float) -> Floats:
+def _most(hits: Floats, n: Floats | float) -> Floats:
     """The largest rate that hits in n allow, one-sided 95 %."""
     missed = n - hits
     return np.where(missed <= 0, 1.0, stats.beta.ppf(0.95, hits + 1, np.where(missed <= 0, 1.0, missed)))
 
 
-def _least(hits: Floats, n: float) -> Floats:
+def _least(hits: Floats, n: Floats | float) -> Floats:
     """The least."""
     return np.where(hits <= 0, 0.0, stats.beta.ppf(0.05, np.where(hits <= 0, 1.0, hits), n - hits + 1))

@@ -47,12 +47,14 @@ def decompose(sae: SparseAutoencoder, x: Tensor, direction: Tensor) -> Decomposi
     """The parts of tokens `[n, d]` along a direction `[d]`."""
     codes = sae.encode(x)
     omega = direction.double()
-    gains = sae.decoder.double() @ omega
     values = codes.values.double()
-    left = x.double() - codes.with_values(values).combine(sae.decoder.double()) - sae.bias.double()
+    active, which = codes.latents.unique(return_inverse=True)
+    rows = sae.decoder[active].double()  # of all latents they would take twice the dictionary's memory
+    written = Codes(codes.offsets, which, values, len(active)).combine(rows)
+    left = x.double() - written - sae.bias.double()
     return Decomposition(
         float(sae.bias.double() @ omega),
-        codes.with_values(values * gains[codes.latents]),
+        codes.with_values(values * (rows @ omega)[which]),
         left @ omega,
         x.double() @ omega,
     )

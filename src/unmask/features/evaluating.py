@@ -208,13 +208,7 @@ def fits_of_both(
     """
     if len(models) != 2:
         raise DictionaryError("A crosscoder reads two models at once; give base and aligned.")
-    base, aligned = models
-    said = crosscoder.facts.get("models")
-    known = [one.get("identity") for one in said if isinstance(one, dict)] if isinstance(said, list) else []
-    if base.identity != aligned.identity and known == [aligned.identity, base.identity]:
-        raise DictionaryError(
-            f"The crosscoder was trained with {aligned.name} as base and {base.name} as aligned; give base first."
-        )
+    check_order(crosscoder, [(model.name, model.identity) for model in models])
     there = [crosscoder.to(device=model.device) for model in models]
     scaling = LatentScalingFitter(crosscoder)
 
@@ -279,6 +273,21 @@ def _beside(
     """States `[T, 1, d]` of each model's rows, from token `begun` on, as the dictionary takes them."""
     states = [torch.from_numpy(np.concatenate([row[begun:, 0] for row in rows])) for rows in read]
     return torch.stack(states, 1) if isinstance(dictionary, Crosscoder) else states[0]
+
+
+def check_order(crosscoder: Crosscoder, models: Sequence[tuple[str, str]]) -> None:
+    """See that base and aligned, each a name and an identity, are given as a crosscoder was trained with them.
+
+    Raises:
+        DictionaryError: they are the other way round.
+    """
+    (base, base_identity), (aligned, aligned_identity) = models
+    said = crosscoder.facts.get("models")
+    known = [one.get("identity") for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+    if base_identity != aligned_identity and known == [aligned_identity, base_identity]:
+        raise DictionaryError(
+            f"The crosscoder was trained with {aligned} as base and {base} as aligned; give base first."
+        )
 
 
 def check_fits(

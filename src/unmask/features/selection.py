@@ -3,7 +3,7 @@
 Texts of one topic resemble one another, so a topic counts once: a latent is tested by the mean difference of its codes
 between the poles of each topic. Thousands of latents are asked at once, and those that pass are those that were lucky
 as well, so every second topic chooses, held to a false discovery rate, and the others have to say the same; then the
-halves change places. What is said of a latent comes from the half that did not choose it.
+halves change places. That a latent differs again, and its AUROC, come from the half that did not choose it.
 
 Source: Benjamini and Hochberg 1995.
 """

@@ -211,7 +211,7 @@ class ClampLatents:
 
     Attributes:
         coder: whose latents they are.
-        key: the coder's provenance; equality and hash go by it and not by the coder.
+        key: provenance of coder, values and share; equality and hash go by it and not by these.
         latents: `[m]`, which.
         values: `[m]`, what their codes become; below 0 where no code is.
         share: 1 clamps, 0 does nothing; above 1 goes beyond.
@@ -221,8 +221,8 @@ class ClampLatents:
     coder: LatentCoder = field(compare=False, repr=False)
     key: str
     latents: tuple[int, ...]
-    values: tuple[float, ...]
-    share: float = 1.0
+    values: tuple[float, ...] = field(compare=False, repr=False)
+    share: float = field(default=1.0, compare=False, repr=False)
     where: Where = "all"
     skip_first: bool = True
     positions: Positions = None
@@ -296,12 +296,7 @@ def edit_record(edit: Edit) -> dict[str, Any]:
         case Substitute():
             record |= {"coder": edit.key}
         case ClampLatents():
-            record |= {
-                "coder": edit.key,
-                "latents": list(edit.latents),
-                "values": list(edit.values),
-                "share": edit.share,
-            }
+            record |= {"clamp": edit.key, "latents": list(edit.latents)}
     if edit.positions is not None:
         record["positions"] = list(edit.positions)
     return record

@@ -157,7 +157,7 @@ def _fitted(side: str) -> tuple[Guard, ...]:
 _FEATURES = (
     *_fitted("base"),
     *_fitted("aligned"),
-    Guard("selected", "at least", 3.0, "too few latents of the dictionary carry the concept to speak of most of them"),
+    Guard("selected", "at least", 5.0, "too few latents of the dictionary carry the concept to speak of most of them"),
     Guard("fires_on_text_base", "at least", 0.5, "the selected latents hardly fire on text about the concept"),
 )  # fmt: skip
 
@@ -241,10 +241,23 @@ RULES: Mapping[str, Rule] = {
             Bar("silenced", "above", 0.5, least=0.0, most=1.0),
             Bar("silenced_beyond_matched", "above", 0.0, may_refute=False, least=-1.0, most=1.0),
         ),
-        _FEATURES,
+        (
+            *_FEATURES,
+            Guard(
+                "fires_on_text_aligned",
+                "at least",
+                0.5,
+                "nor do they fire where the aligned model reads about the concept: it may be the dictionary",
+            ),
+            Guard("answered", "at least", 0.9, "too many answers are too short to fire on"),
+        ),
     ),
     "features.steerable": Rule(
-        (Bar("clamp_beyond_random_aligned", "above", 0.0),),
+        (
+            Bar("clamp_beyond_random_aligned", "above", 0.0, may_refute=False),
+            # What moves it the other way is not without effect.
+            Bar("clamp_size_beyond_random_aligned", "above", 0.0),
+        ),
         (
             *_FEATURES,
             Guard(

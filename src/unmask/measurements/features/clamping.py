@@ -3,8 +3,9 @@ along a direction.
 
 A latent of a set is clamped to a multiple of its usual strength in base, positive if it fires for the pole that is
 pushed towards and negative if for the other. The multiple is the one at which the change of the states, root mean
-square over the tokens of on-topic text, is as large as the largest push along the direction; at least 1. For smaller
-doses the codes go a share of that way. So a dose is the same perturbation in every arm and in both models.
+square over the tokens of on-topic statements, is as large as the largest push along the direction; at least 1. For
+smaller doses the codes go a share of that way. So a dose is a perturbation of the same size in every arm and model, as
+far as the statements tell: elsewhere latents are active on other tokens.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from unmask.measurements.features.coding import Coded, Reader
-from unmask.measurements.steering import Push, settled
+from unmask.measurements.steering import Push
 from unmask.models.edits import ClampLatents, Edit
 from unmask.runner.requests import SIDES, Side
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 _RIVALS = 2
-"""Times as many latents of like rate as are drawn from."""
+"""Times as many latents of like rate as sets are drawn from, those nearest in rate."""
 
 
 @dataclass(frozen=True)
@@ -45,33 +46,33 @@ class LatentArm:
 
 
 def matched_sets(
-    latents: Ints, rates: Floats, usual: Floats, count: int, rng: np.random.Generator
+    latents: Ints, rates: Floats, free: Ints, count: int, rng: np.random.Generator
 ) -> list[Ints]:
-    """Random sets of latents, each with one in place of every selected one that fires on about as many texts.
+    """Random sets of latents, each with another in place of every selected one that fires about as often.
 
     Args:
         latents: `[m]`, the selected.
-        rates: `[F]`, the share of texts on which each is active in base.
-        usual: `[F]`, ∞ for latents that never are.
+        rates: `[F]`, how often each fires in base.
+        free: those that may be drawn.
         count: how many sets.
         rng: source of randomness.
 
     Returns:
-        `count` arrays `[m]`; fewer different latents where there are few that fire at all.
+        `count` arrays `[m]` of different latents; none where a selected latent has too few rivals whose rate is within
+        twice of its own.
     """
-    alive = np.flatnonzero(np.isfinite(usual))
-    free = alive[~np.isin(alive, latents)]
-    if not len(free):
-        return []
-    rivals = []
+    rivals: list[Ints] = []
     for latent in latents:
-        distance = np.abs(np.log(rates[free] + 1e-9) - np.log(rates[latent] + 1e-9))
-        rivals.append(free[np.lexsort((free, distance))][: _RIVALS * count])
+        distance = np.abs(np.log2(rates[free] + 1e-9) - np.log2(rates[latent] + 1e-9))
+        near = free[np.lexsort((free, distance))]
+        rivals.append(near[np.sort(distance) <= 1][: max(_RIVALS * count, 2 * len(latents))])
     sets: list[Ints] = []
     for _ in range(count):
         taken: list[int] = []
-        for some in rivals:
-            left = [one for one in some.tolist() if one not in taken] or some.tolist()
+        for some in sorted(rivals, key=len):  # those with the fewest rivals choose first
+            left = some[~np.isin(some, taken)]
+            if not len(left):
+                return []
             taken.append(int(rng.choice(left)))
         sets.append(np.array(taken))
     return sets
@@ -86,12 +87,14 @@ class Clamps:
         push: one dose, by side.
         largest: the largest dose.
         texts: on-topic text, coded in each model.
+        provenance: of all that multiples and shares are computed from.
     """
 
     reader: Reader
     push: Push
     largest: float
     texts: Mapping[str, Coded]
+    provenance: str
     _reached: dict[tuple[Side, LatentArm, int], tuple[float, float]] = field(default_factory=dict)
 
     def edit(self, side: Side, arm: LatentArm, dose: float) -> Edit | None:
@@ -100,11 +103,12 @@ class Clamps:
             return None
         multiple, size = self.reach(side, arm, 1 if dose > 0 else -1)
         values = np.sign(dose) * multiple * np.array(arm.strengths)
-        return self._clamp(arm.latents, values, abs(dose) * self.push.size[side] / size)
+        share = abs(dose) * self.push.size[side] / size
+        return self._clamp(arm, f"at {dose:g} of {self.largest:g}", values, share)
 
     def silenced(self, arm: LatentArm) -> Edit:
         """The edit that takes the set's codes out."""
-        return self._clamp(arm.latents, np.zeros(len(arm.latents)), 1.0)
+        return self._clamp(arm, "at no code", np.zeros(len(arm.latents)), 1.0)
 
     def reach(self, side: Side, arm: LatentArm, sign: int) -> tuple[float, float]:
         """The multiple of usual strengths that a set is clamped to for its largest dose one way, and the root mean
@@ -133,19 +137,19 @@ class Clamps:
         # The mean square of ‖c·towards·D − z·D‖ over tokens, in powers of c.
         square = float(towards @ gram @ towards)
         linear = float(towards @ gram @ codes.mean(0))
-        constant = float(np.einsum("ti,ij,tj->t", codes, gram, codes).mean())
+        constant = float(((codes @ gram) * codes).sum(1).mean())
         wanted = (self.largest * self.push.size[side]) ** 2
         multiple = max(1.0, (linear + sqrt(max(linear**2 - square * (constant - wanted), 0.0))) / square)
         return multiple, sqrt(multiple**2 * square - 2 * multiple * linear + constant)
 
-    def _clamp(self, latents: Sequence[int], values: Floats, share: float) -> ClampLatents:
+    def _clamp(self, arm: LatentArm, how: str, values: Floats, share: float) -> ClampLatents:
         return ClampLatents(
             (self.reader.layer,),
             self.reader.sae,
-            self.reader.key,
-            tuple(latents),
-            tuple(settled(value) for value in values),
-            settled(share),
+            f"{arm.kind} {arm.id} {how}:{self.provenance}",
+            arm.latents,
+            tuple(values.tolist()),
+            share,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +35,13 @@ class Text:
         prompt: what it is shown.
         words: characters `[start, end)` of the words under study; the template's and the sequence's first token are
             never among them.
+        most: how many of their tokens to read, at most.
     """
 
     side: Side
     prompt: Prompt
     words: tuple[int, int]
+    most: int | None = None
 
     @staticmethod
     def of(side: Side, prompt: Prompt) -> Text:
@@ -67,7 +70,7 @@ class Text:
         at = np.flatnonzero(mine)
         states = torch.from_numpy(records.array(self.requests(layer)[0])[at, 0])
         usual = ~massive(states)
-        return at[usual.numpy()], states[usual]
+        return at[usual.numpy()][: self.most], states[usual][: self.most]
 
 
 def massive(states: Tensor) -> Tensor:
@@ -116,13 +119,15 @@ class Coded:
         means: `[n, F]`, a latent's mean code over a text's tokens.
         peaks: `[n, F]`, its largest; 0 where it is never active.
         codes: of all tokens, end to end.
+        starts: `[n + 1]`, where each text's tokens begin among them.
     """
 
     means: npt.NDArray[np.float32]
     peaks: npt.NDArray[np.float32]
     codes: Codes
+    starts: Ints
 
-    @property
+    @cached_property
     def usual(self) -> Floats:
         """`[F]`, the strength that a latent usually has on a text where it is active; ∞ for one that never is."""
         return floors(self.peaks) / HALF
@@ -132,6 +137,15 @@ class Coded:
         rows = torch.zeros(self.codes.width, len(latents), dtype=torch.float64)
         rows[torch.from_numpy(latents), torch.arange(len(latents))] = 1.0
         return self.codes.combine(rows).numpy()
+
+    def of(self, text: int, latent: int) -> Floats:
+        """`[t]`, a latent's code on each token of a text."""
+        first, last = self.codes.offsets[self.starts[text]], self.codes.offsets[self.starts[text + 1]]
+        counts = self.codes.offsets[self.starts[text] : self.starts[text + 1] + 1].diff()
+        mine = self.codes.latents[first:last] == latent
+        found = np.zeros(len(counts))
+        found[torch.repeat_interleave(counts)[mine].numpy()] = self.codes.values[first:last][mine].numpy()
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,12 +164,13 @@ class Reader:
 
     def code(self, texts: Sequence[Text], records: Records) -> Coded:
         """What its latents do on texts."""
-        means, peaks, codes = [], [], []
+        means, peaks, codes, tokens = [], [], [], [0]
         for states, lengths in batches(texts, records, self.layer):
             codes.append(self.sae.encode(states))
             means.append(mean_codes(codes[-1], lengths))
             peaks.append(peak_codes(codes[-1], lengths))
-        return Coded(torch.cat(means).numpy(), torch.cat(peaks).numpy(), Codes.join(codes))
+            tokens += lengths
+        return Coded(torch.cat(means).numpy(), torch.cat(peaks).numpy(), Codes.join(codes), np.cumsum(tokens))
 
     def peak_pre_activations(self, texts: Sequence[Text], records: Records, latents: Ints) -> Floats:
         """`[n, m]`, the largest pre-activation of some latents on each text; NaN for a text without tokens."""

@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
 from unmask.features.contexts import AFTER, BEFORE
 from unmask.measurements.features.coding import Coded, Reader, Text
@@ -39,15 +38,15 @@ def contexts(
                 strongest = np.argsort(-peaks, kind="stable")[:CONTEXTS]
                 for rank, at in enumerate(strongest[peaks[strongest] > 0].tolist()):
                     place = {"latent": latent, "side": side, "rank": rank, "source": source}
-                    rows.append(place | _context(reader, latent, texts[side][at], records))
+                    codes = coded[side].of(at, latent)
+                    rows.append(place | _context(reader.layer, texts[side][at], codes, records))
     return pd.DataFrame(rows)
 
 
-def _context(reader: Reader, latent: int, text: Text, records: Records) -> dict[str, object]:
-    """Tokens around the one on which a latent fires most, and its code on each."""
-    at, states = text.read(records, reader.layer)
-    codes = reader.sae.codes_of(states, torch.tensor([latent]))[:, 0].double().numpy()
-    spans = text.spans(records, reader.layer)[at]
+def _context(layer: int, text: Text, codes: npt.NDArray[np.float64], records: Records) -> dict[str, object]:
+    """Tokens around the one on which a latent fires most, and its `codes [t]` on each."""
+    at, _ = text.read(records, layer)
+    spans = text.spans(records, layer)[at]
     # A token's words begin where the last one's end: some tokenizers leave the space between them to neither.
     ends = [max(int(spans[0, 0]), text.words[0]), *spans[:, 1].tolist()]
     words = [text.prompt.text[start:end] for start, end in pairwise(ends)]

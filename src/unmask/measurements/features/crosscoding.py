@@ -21,6 +21,7 @@ from unmask.features.latent_scaling import LatentScalingFitter
 from unmask.features.selection import select
 from unmask.measurements.base import Asking, Context, Reading, exact
 from unmask.measurements.features.coding import Text, mean_codes
+from unmask.measurements.features.fit import doubts
 from unmask.measurements.sets import ProbeSet
 from unmask.models.prompts import Frame
 from unmask.runner.records import Records
@@ -84,6 +85,7 @@ def read_crosscoder(name: str, dictionary: Dictionary, statements: ProbeSet, ctx
         "fires in one of them, and what clamping it there does, cannot be asked. The claims need an autoencoder.",
         f"{len(chosen)} of {crosscoder.n_latents:,} latents carry the concept: {alone}, after latent scaling on "
         f"{gathered.n:,} tokens.",
+        *doubts(estimates, dictionary.trained_on, ctx),
     ]
     return Reading(name, estimates, {"crosscoder": table}, notes=notes)
 

@@ -49,8 +49,8 @@ def decomposition(
         poles, questions = (
             _parts(reader, push, latents, texts, records) for texts in (read[side], asked[side])
         )
-        apart = poles[statements.labels == 1].mean(0) - poles[statements.labels == 0].mean(0)
-        for of, (*values, total) in (("statements", apart), ("questions", questions.mean(0))):
+        apart = np.nanmean(poles[statements.labels == 1], 0) - np.nanmean(poles[statements.labels == 0], 0)
+        for of, (*values, total) in (("statements", apart), ("questions", np.nanmean(questions, 0))):
             for part, value in zip(PARTS, values, strict=True):
                 rows.append(
                     {"side": side, "of": of, "part": part, "value": float(value), "total": float(total)}
@@ -61,7 +61,7 @@ def decomposition(
 def _parts(
     reader: Reader, push: Push, latents: npt.NDArray[np.int64], texts: Sequence[Text], records: Records
 ) -> Floats:
-    """`[texts, parts + 1]`, means over tokens: each part, and the whole."""
+    """`[texts, parts + 1]`, means over tokens: each part, and the whole; NaN for a text without tokens."""
     found: list[list[float]] = []
     for states, lengths in batches(texts, records, reader.layer):
         parts = decompose(reader.sae, states, torch.from_numpy(push.unit))

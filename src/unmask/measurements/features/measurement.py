@@ -25,16 +25,19 @@ from unmask.measurements.features.coding import Reader, Text
 from unmask.measurements.features.contexts import contexts
 from unmask.measurements.features.crosscoding import read_crosscoder
 from unmask.measurements.features.decomposition import decomposition
-from unmask.measurements.features.firing import Firing, random_silence, silence
+from unmask.measurements.features.firing import LEAST_TOKENS, Firing, paired, random_silence, silence
 from unmask.measurements.features.fit import FITTED_QUESTIONS, FitCheck, doubts, plain_scores, random_reader
 from unmask.measurements.features.steering import Steering
 from unmask.measurements.sets import activations, all_reads, pair_set
 from unmask.measurements.steering import Push
 from unmask.models.prompts import Frame
-from unmask.runner.requests import SIDES
+from unmask.runner.requests import SIDES, digest
 from unmask.stats import cosine
 
 Floats = npt.NDArray[np.float64]
+LEAST_TOPICS = 6
+LIKELY = 0.05
+"""A latent whose difference between the poles has a smaller p in either half may carry the concept, and is no rival."""
 ANSWERS = 3
 """Answers a question, at most: more of the same question say little more, and every token of them is kept."""
 
@@ -73,6 +76,9 @@ class Features:
         if dictionary is None:
             raise LookupError("it reads a sparse autoencoder, and none was named")
         statements = pair_set("statements", ctx.domain.statements)
+        if len({*statements.clusters}) < LEAST_TOPICS:
+            note = f"Latents are chosen on half of the topics and judged on the others: give at least {LEAST_TOPICS}."
+            return Reading(self.name, {}, notes=[note])
         if not isinstance(dictionary.coder, SparseAutoencoder):
             return (yield from read_crosscoder(self.name, dictionary, statements, ctx))
         reader = Reader(dictionary.coder, dictionary.layer, dictionary.digest)
@@ -94,20 +100,24 @@ class Features:
 
         coded = {side: reader.code(read[side], records) for side in SIDES}
         selection = select(coded["base"].means, statements.labels, statements.clusters)
+        usual = coded["base"].usual
+        writes = (np.isfinite(usual)) & (reader.sae.decoder_norms > 0).numpy()
         most = ctx.profile.latents
         # In a rehearsal none would pass, so as many are taken as there may be.
-        chosen = selection.ranked[:most] if dictionary.made_up else selection.chosen(most)
-        usual = coded["base"].usual
-        chosen = chosen[np.isfinite(usual[chosen])]
-        rates, rng = (coded["base"].peaks > 0).mean(0), ctx.rng("features.matched")
-        matched = matched_sets(chosen, rates, usual, ctx.profile.random_arms, rng)
+        chosen = selection.ranked if dictionary.made_up else selection.chosen(reader.sae.n_latents)
+        chosen = chosen[writes[chosen]][:most]
+        other = np.flatnonzero(writes & (selection.p > LIKELY) & ~np.isin(np.arange(len(usual)), chosen))
+        rates = (coded["base"].peaks > 0).mean(0)
+        matched = matched_sets(chosen, rates, other, ctx.profile.random_arms, ctx.rng("features.matched"))
         random = random_reader(reader, read["base"], records, ctx)
         fit = FitCheck.of({"this": reader, "random": random}, fitted, plain, ctx.frame)
 
         at_layer = {side: activations(records, statements, side)[:, layer] for side in SIDES}
         directions = ctx.readings["structure"].artefacts["direction_base"]
         push = Push.of(at_layer, directions[layer].astype(np.float64))
-        clamps = Clamps(reader, push, self.largest_dose, coded)
+        sample = [ctx.seed, ctx.identities, ctx.domain.digest, ctx.profile.record()]
+        provenance = digest(["clamp/1", reader.key, layer, self.largest_dose, *sample])[:16]
+        clamps = Clamps(reader, push, self.largest_dose, coded, provenance)
         poles = np.sign(selection.difference[chosen])
         steering = Steering.of(clamps, chosen, poles, matched, usual, ctx) if len(chosen) else None
         said = {
@@ -120,8 +130,8 @@ class Features:
             *(steering.requests if steering else ()),
         ]
 
-        spoken = {side: [(read[side], records), (said[side], late)] for side in SIDES}
-        fit_table, fitness = fit.read(records, late, spoken)
+        both = {side: [(read[side], records), (said[side], late)] for side in SIDES}
+        fit_table, fitness = fit.read(records, late, both)
         first, second = selection.topics
         estimates = {**fitness, "selected": exact(len(chosen), "latents", first + second)}
         tables = {
@@ -136,19 +146,29 @@ class Features:
         if steering is None:
             return Reading(self.name, estimates, tables, notes=notes)
 
-        answered = {side: reader.code(said[side], late) for side in SIDES}
+        cut, kept = paired(said, late, layer)
+        estimates["answered"] = exact(float(kept.mean()), "share of answers", len(kept))
+        topics = [
+            q.topic for q in ctx.domain.questions for _ in range(len(kept) // len(ctx.domain.questions))
+        ]
+        topics = [topic for topic, is_kept in zip(topics, kept, strict=True) if is_kept]
+        if not topics:
+            notes.append(f"No two answers to a question have {LEAST_TOKENS} tokens, so firing says nothing.")
+            return Reading(self.name, estimates, tables, notes=notes)
+        answered = {side: reader.code(cut[side], late) for side in SIDES}
         firing = Firing.of(
-            reader,
             chosen,
             coded,
             {side: reader.code(asked[side], records) for side in SIDES},
             answered,
-            {side: reader.peak_pre_activations(said[side], late, chosen) for side in SIDES},
+            topics,
+            {side: reader.peak_pre_activations(cut[side], late, chosen) for side in SIDES},
         )
-        of_random = random_silence(random, statements, read["base"], said, records, late, most, firing.design)
-        silent, silence_estimates = silence(firing, matched, of_random, len(ctx.domain.questions))
+        of_random = random_silence(random, statements, read["base"], cut, topics, records, late, most)
+        rng = ctx.rng("features.silent")
+        silent, silence_estimates = silence(firing, other, ctx.profile.random_arms, rng, of_random)
         steered, steering_estimates = steering.read(late, ctx)
-        sources = {"statement": (read, coded, records), "answer": (said, answered, late)}
+        sources = {"statement": (read, coded, records), "answer": (cut, answered, late)}
         cosines = cosine(reader.sae.decoder[chosen].double().numpy(), push.unit)
         tables |= {
             "latents": latents_table(selection, firing, steering.effects(late), cosines),
@@ -157,10 +177,12 @@ class Features:
             **steered,
         }
         notes += [
-            "A latent fires where its code reaches half of the strength that it usually has in base. Answers to one "
-            f"question are alike: {firing.n} of them count for {firing.n / firing.design:.0f}.",
+            "A latent fires where its code reaches half of the strength that it usually has in base. "
+            f"{firing.n} pairs of answers to one question count, each cut to its shorter one.",
             f"Features are pushed at the same size as the direction, one dose {push.size['base']:.3g}.",
         ]
+        if not matched or not np.isfinite(silence_estimates["silenced_beyond_matched"].value):
+            notes.append("The dictionary has too few other latents that fire about as often to compare with.")
         misfit = clamps.misfit(steering.sets)
         if misfit > 1.001:
             notes.append(

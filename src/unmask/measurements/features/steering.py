@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from unmask.measurements.base import Context, Estimate, bootstrapped
+from unmask.measurements.base import Context, Estimate, bootstrapped, bootstrapped_debiased
 from unmask.measurements.dose_response import (
     GAIN_UNIT,
     Curves,
     ablation_table,
     ask_curves,
-    chance_gain,
     curves_table,
     gains,
     gains_table,
@@ -134,8 +133,7 @@ class Steering:
             values, n = gain[side, "selected"], self.curves[side, "selected"].n_topics
             estimates[f"clamp_gain_{side}"] = bootstrapped(values[0], values[1:], GAIN_UNIT, n)
             if len(self.sets) > 1:
-                beyond = values - chance_gain(records, self.curves, side)
-                estimates[f"clamp_beyond_random_{side}"] = bootstrapped(beyond[0], beyond[1:], GAIN_UNIT, n)
+                estimates |= self._beyond_random(side, records, ctx)
         ablation = ablation_table(
             records, self.ablated, {side: self._at_rest(side, records) for side in SIDES}
         )
@@ -144,6 +142,22 @@ class Steering:
             "gains": gains_table(self.curves, gain),
             "ablation": ablation.rename(columns={"direction": "what"}),
         }, estimates
+
+    def _beyond_random(self, side: str, records: Records, ctx: Context) -> dict[str, Estimate]:
+        """The set's gain, and its size, less the 95 % quantile of random sets' |gain|: on the same few questions and
+        the same resamples of them, or the noise of few questions would be a bar for the set alone."""
+        random = [self.curves[side, arm.id] for arm in self.sets[1:]]
+        slopes = np.stack([curve.slopes(records) for curve in random])
+        own = self.curves[side, "selected"].slopes(records)[: slopes.shape[1]]
+        drawn = np.concatenate([np.ones((1, len(own))), random[0].drawn(ctx)])
+        total = drawn.sum(1)
+        gain, rivals = drawn @ own / total, np.abs(drawn @ slopes.T) / total[:, None]
+        chance = np.quantile(rivals, 0.95, axis=1)
+        n = random[0].n_topics
+        return {
+            f"clamp_{name}beyond_random_{side}": bootstrapped_debiased(beyond[0], beyond[1:], GAIN_UNIT, n)
+            for name, beyond in (("", gain - chance), ("size_", np.abs(gain) - chance))
+        }
 
     def effects(self, records: Records) -> dict[str, tuple[Floats, float]]:
         """By side: how far each selected latent, clamped alone, moves the margin towards its pole, `[m]`, and the 95 %
