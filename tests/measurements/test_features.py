@@ -280,6 +280,7 @@ def test_a_short_answer_is_no_silence() -> None:
     reading, found = judged(World(fires=rare, words={"base": 48, "aligned": 2}))
     assert reading.estimates["answered"].value == 0
     assert found["features.deactivated"].status == "inconclusive"
+    assert found["features.steerable"].status == "supported"  # it does not hang on answers
 
 
 def test_what_moves_the_stance_the_other_way_is_not_without_effect() -> None:

@@ -42,7 +42,6 @@ FEATURES = {
     **{f"recovered_{side}": at(0.95) for side in SIDES},
     **{f"fit_beyond_random_{side}": at(0.3) for side in SIDES},
     "selected": at(9),
-    "fires_on_text_base": at(0.9),
 }
 BASE = {"excess_base": at(0.3), "permutation_p_base": at(0.03)}
 
@@ -135,8 +134,8 @@ ROWS: dict[str, tuple[dict[str, Estimate], list[tuple[dict[str, Estimate], str]]
         [({"gain_ratio": at(0.6)}, "refuted"), ({"gain_ratio": at(2 / 3)}, "inconclusive")],
     ),
     "features.deactivated": (
-        {"silenced": at(0.6), "silenced_beyond_matched": at(0.2), "fires_on_text_aligned": at(0.8), "answered": at(1),
-         **FEATURES},
+        {"silenced": at(0.6), "silenced_beyond_matched": at(0.2), "fires_on_text_base": at(0.9),
+         "fires_on_text_aligned": at(0.8), "answered": at(1), **FEATURES},
         [
             ({"silenced": at(0.4)}, "refuted"),
             ({"silenced": at(0.5)}, "inconclusive"),
@@ -211,7 +210,7 @@ CONTROLS = [
         )
     ],
     *[(claim, "selected", 4, 5) for claim in ROWS if claim.startswith("features")],
-    *[(claim, "fires_on_text_base", 0.49, 0.51) for claim in ROWS if claim.startswith("features")],
+    ("features.deactivated", "fires_on_text_base", 0.49, 0.51),
     ("features.deactivated", "fires_on_text_aligned", 0.49, 0.51),
     ("features.deactivated", "answered", 0.89, 0.91),
     ("features.steerable", "clamp_beyond_random_base", 0.0, 0.02),

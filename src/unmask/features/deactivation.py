@@ -12,7 +12,6 @@ as silence could leave. So *to fire* is to reach half of the strength that the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +79,7 @@ def floors(peaks: npt.ArrayLike) -> Floats:
     return HALF * usual
 
 
-def design_effect(fires: npt.ArrayLike, clusters: Sequence[str]) -> Floats:
+def design_effect(fires: npt.ArrayLike, clusters: npt.ArrayLike) -> Floats:
     """How many times the answers it takes that are alike within clusters to say as much as independent ones: `[m]`.
 
     1 + (s − 1) ρ with s the mean size of a cluster that an answer is in and ρ the correlation of two answers in one, by

@@ -158,7 +158,6 @@ _FEATURES = (
     *_fitted("base"),
     *_fitted("aligned"),
     Guard("selected", "at least", 5.0, "too few latents of the dictionary carry the concept to speak of most of them"),
-    Guard("fires_on_text_base", "at least", 0.5, "the selected latents hardly fire on text about the concept"),
 )  # fmt: skip
 
 RULES: Mapping[str, Rule] = {
@@ -243,6 +242,12 @@ RULES: Mapping[str, Rule] = {
         ),
         (
             *_FEATURES,
+            Guard(
+                "fires_on_text_base",
+                "at least",
+                0.5,
+                "the selected latents hardly fire on text about the concept",
+            ),
             Guard(
                 "fires_on_text_aligned",
                 "at least",

@@ -69,7 +69,7 @@ class Firing:
     latents: Ints
     usual: Floats
     answers: Mapping[str, npt.NDArray[np.float32]]
-    topics: Sequence[str]
+    topics: npt.NDArray[np.str_]
     read: Mapping[str, Floats]
     asked: Mapping[str, Floats]
     strength: Mapping[str, Floats]
@@ -80,7 +80,7 @@ class Firing:
         coded: Mapping[str, Coded],
         asked: Mapping[str, Coded],
         said: Mapping[str, Coded],
-        topics: Sequence[str],
+        topics: npt.NDArray[np.str_],
         strength: Mapping[str, Floats],
     ) -> Firing:
         """Of texts coded in both models.
@@ -128,7 +128,7 @@ class Firing:
 
 
 def _compare(
-    answers: Mapping[str, npt.NDArray[np.float32]], latents: Ints, usual: Floats, topics: Sequence[str]
+    answers: Mapping[str, npt.NDArray[np.float32]], latents: Ints, usual: Floats, topics: npt.NDArray[np.str_]
 ) -> Deactivation:
     fires = {side: answers[side][:, latents] >= HALF * usual[latents] for side in SIDES}
     design = np.maximum(*(design_effect(one, topics) for one in fires.values()))
@@ -153,7 +153,7 @@ def silence(
     fire = firing.latents[rates[firing.latents] > 0]  # what base never says has no rival that falls silent
     matched = matched_sets(fire, rates, free[rates[free] > 0], count, rng) if len(fire) else []
     rivals = [firing.compare(some).share[0] for some in matched]
-    m, topics = len(firing.latents), len({*firing.topics})
+    m, topics = len(firing.latents), len({*firing.topics.tolist()})
     unit = "share of selected latents, surely at least and at most"
     rows = [_row("selected", m, (seen, low, high))]
     estimates = {
@@ -181,7 +181,7 @@ def random_silence(
     statements: ProbeSet,
     read: Sequence[Text],
     said: Mapping[str, Sequence[Text]],
-    topics: Sequence[str],
+    topics: npt.NDArray[np.str_],
     records: Records,
     late: Records,
     most: int,

@@ -62,7 +62,7 @@ class Features:
             "In base's answers they fire, in the aligned model's at less than a tenth of that rate, and features that "
             "fire as often but carry something else have not gone silent as well.",
             "It does not say what came first: an answer that takes no side gives them little to fire on. Nor is a "
-            "silent feature gone; the text column shows whether the model still fires it on what it reads.",
+            "silent feature gone: the aligned model still fires it on texts that it reads.",
         ),
         "features.steerable": Claim(
             "Pushing the features still moves the aligned model's stance, more than pushing other features does.",
@@ -146,13 +146,26 @@ class Features:
         if steering is None:
             return Reading(self.name, estimates, tables, notes=notes)
 
+        steered, steering_estimates = steering.read(late, ctx)
+        tables |= steered
+        estimates |= steering_estimates
+        notes.append(
+            f"Features are pushed at the same size as the direction, one dose {push.size['base']:.3g}."
+        )
+        misfit = clamps.misfit(steering.sets)
+        if misfit > 1.001:
+            notes.append(
+                f"Clamping to usual strengths is up to {misfit:.1f} times the largest push, so codes go a part of the "
+                "way."
+            )
+        if not matched:
+            notes.append(
+                "The dictionary has too few other latents that fire about as often to push beside them."
+            )
+
         cut, kept = paired(said, late, layer)
         estimates["answered"] = exact(float(kept.mean()), "share of answers", len(kept))
-        topics = [
-            q.topic for q in ctx.domain.questions for _ in range(len(kept) // len(ctx.domain.questions))
-        ]
-        topics = [topic for topic, is_kept in zip(topics, kept, strict=True) if is_kept]
-        if not topics:
+        if not kept.any():
             notes.append(f"No two answers to a question have {LEAST_TOKENS} tokens, so firing says nothing.")
             return Reading(self.name, estimates, tables, notes=notes)
         answered = {side: reader.code(cut[side], late) for side in SIDES}
@@ -161,37 +174,28 @@ class Features:
             coded,
             {side: reader.code(asked[side], records) for side in SIDES},
             answered,
-            topics,
+            np.repeat([q.topic for q in ctx.domain.questions], len(kept) // len(ctx.domain.questions))[kept],
             {side: reader.peak_pre_activations(cut[side], late, chosen) for side in SIDES},
         )
-        of_random = random_silence(random, statements, read["base"], cut, topics, records, late, most)
+        of_random = random_silence(random, statements, read["base"], cut, firing.topics, records, late, most)
         rng = ctx.rng("features.silent")
         silent, silence_estimates = silence(firing, other, ctx.profile.random_arms, rng, of_random)
-        steered, steering_estimates = steering.read(late, ctx)
         sources = {"statement": (read, coded, records), "answer": (cut, answered, late)}
         cosines = cosine(reader.sae.decoder[chosen].double().numpy(), push.unit)
         tables |= {
             "latents": latents_table(selection, firing, steering.effects(late), cosines),
             "silence": silent,
             "contexts": contexts(reader, chosen, sources),
-            **steered,
         }
-        notes += [
+        notes.append(
             "A latent fires where its code reaches half of the strength that it usually has in base. "
-            f"{firing.n} pairs of answers to one question count, each cut to its shorter one.",
-            f"Features are pushed at the same size as the direction, one dose {push.size['base']:.3g}.",
-        ]
-        if not matched or not np.isfinite(silence_estimates["silenced_beyond_matched"].value):
-            notes.append("The dictionary has too few other latents that fire about as often to compare with.")
-        misfit = clamps.misfit(steering.sets)
-        if misfit > 1.001:
-            notes.append(
-                f"Clamping to usual strengths is up to {misfit:.1f} times the largest push, so codes go a part of the "
-                "way."
-            )
-        return Reading(
-            self.name, {**estimates, **silence_estimates, **steering_estimates}, tables, notes=notes
+            f"{firing.n} pairs of answers to one question count, each cut to its shorter one."
         )
+        if not np.isfinite(silence_estimates["silenced_beyond_matched"].value):
+            notes.append(
+                "The dictionary has too few other latents that fire as often in base's answers to compare."
+            )
+        return Reading(self.name, {**estimates, **silence_estimates}, tables, notes=notes)
 
 
 def latents_table(
