@@ -149,7 +149,13 @@ def test_intervals_hold_what_is_planted_in_a_thousand_replicates() -> None:
     rows = table[~limit]
     planted = {(study.measurement, study.setting) for study in every_study()}
     assert set(zip(rows["measurement"], rows["setting"], strict=True)) == planted
-    decide = {bar.quantity for rule in RULES.values() for bar in rule.bars}
+    # The claims of features, which need a dictionary, are in no calibration yet; docs/features.md says so.
+    decide = {
+        bar.quantity
+        for claim, rule in RULES.items()
+        for bar in rule.bars
+        if not claim.startswith("features.")
+    }
     assert decide - set(rows["quantity"]) == OF_PERMUTATIONS
     beyond = rows[~rows["coverage"].between(0.91, 0.985)]
     assert set(beyond[["measurement", "setting", "quantity"]].itertuples(index=False, name=None)) == OUTSIDE
