@@ -163,7 +163,7 @@ def ablation_edits(
         left_key, right_key = f"leace left@{layer}:{key}", f"leace right@{layer}:{key}"
         edits[side] = {
             "concept": ProjectOut((layer,), (arms[0].vector,)),
-            "concept, LEACE": Erase((layer,), Vector(left_key, left), Vector(right_key, right), settled(at)),
+            "concept, LEACE": Erase((layer,), Vector(left_key, left), Vector(right_key, right), _settled(at)),
             "random": ProjectOut((layer,), (random.vector,)),
         }
     return edits
@@ -181,10 +181,10 @@ def pushes(layer: int, push: Push) -> Callable[[Side, Arm, float], Edit | None]:
 
 def push_along(layer: int, vector: Vector, push: float) -> Edit | None:
     """The edit that adds `push` times the vector; none at 0, so that unsteered rows are shared."""
-    return None if push == 0 else Add((layer,), vector, settled(push))
+    return None if push == 0 else Add((layer,), vector, _settled(push))
 
 
-def settled(number: float) -> float:
+def _settled(number: float) -> float:
     """A number in an edit, without the last digits: those hang on how many threads the linear algebra had, and a
     request is known by its numbers."""
     return round(float(number), 6)
