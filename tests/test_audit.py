@@ -18,7 +18,7 @@ from domains.made import change
 from models.tiny import tiny_net, tiny_tokenizer
 
 from unmask import ModelError, Pair, Run, SettingsError, audit, judge_again
-from unmask.auditing import choose_measurements
+from unmask.choosing import choose_measurements
 from unmask.domains import load_domain
 from unmask.folder import INDEX, RunFolder
 from unmask.measurements import all_measurements
@@ -285,7 +285,7 @@ def test_a_measurement_that_fails_is_reported_beside_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known = {**all_measurements(), "broken": Broken()}
-    monkeypatch.setattr("unmask.auditing.all_measurements", lambda: known)
+    monkeypatch.setattr("unmask.choosing.all_measurements", lambda: known)
     pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
     run = audit(pair, tmp_path / "run", tiny_pairs.settings(measurements=("broken",)))
     assert run.failed
@@ -312,7 +312,7 @@ def test_a_measurement_whose_own_edit_breaks_the_model_fails_and_the_others_do_n
     tiny_pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {**all_measurements(), "too strong": TooStrong()}
-    monkeypatch.setattr("unmask.auditing.all_measurements", lambda: known)
+    monkeypatch.setattr("unmask.choosing.all_measurements", lambda: known)
     pair = Pair(str(tiny_pairs.base), str(tiny_pairs.aligned))
     run = audit(pair, tmp_path / "run", tiny_pairs.settings(measurements=("too strong",)))
     (result,) = run.findings["results"]

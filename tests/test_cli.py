@@ -224,7 +224,7 @@ def test_a_measurement_that_fails_is_exit_code_4(
     from unmask.measurements import all_measurements
 
     known = {**all_measurements(), "broken": Broken()}
-    monkeypatch.setattr("unmask.auditing.all_measurements", lambda: known)
+    monkeypatch.setattr("unmask.choosing.all_measurements", lambda: known)
     words = tiny_pairs.words("--only", "broken", "--out", str(tmp_path / "run"))
     code, out, err = unmask("audit", tiny_pairs.base, tiny_pairs.aligned, *words)
     assert code == 4

@@ -16,7 +16,7 @@ from test_audit import Broken
 from test_cli import Command
 
 from unmask import Pair, audit, forecasting
-from unmask.auditing import choose_measurements
+from unmask.choosing import choose_measurements
 from unmask.measurements import all_measurements
 from unmask.planning import Plan, plan_audit
 from unmask.runner import local
@@ -186,7 +186,7 @@ def test_a_measurement_that_fails_is_named(
     unmask: Command, tiny_pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = {**all_measurements(), "broken": Broken()}
-    monkeypatch.setattr("unmask.auditing.all_measurements", lambda: known)
+    monkeypatch.setattr("unmask.choosing.all_measurements", lambda: known)
     code, out, _ = unmask("plan", tiny_pairs.base, tiny_pairs.aligned, *tiny_pairs.words())
     assert code == 4
     assert "broken would fail" in out

@@ -6,14 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from unmask.auditing import (
-    SCHEMA,
-    choose_measurements,
-    make_contexts,
-    open_domains,
-    profile_named,
-    rules_of,
-)
+from unmask.auditing import SCHEMA
+from unmask.choosing import choose_measurements, make_contexts, open_domains, profile_named, rules_of
 from unmask.forecasting import Forecast, forecast
 from unmask.measurements.base import Measurement
 from unmask.opening import open_pair

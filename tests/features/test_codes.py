@@ -45,3 +45,9 @@ def test_decoding_keeps_the_dtype_of_the_rows(dtype: torch.dtype) -> None:
     assert codes.combine(rows).dtype == dtype
     assert codes.combine(rows).tolist() == [[0.0, 2.0, 0.0]]
     assert len(codes.values) == 1  # what is not above 0 is not active
+
+
+def test_columns_are_those_of_the_dense_matrix() -> None:
+    dense = torch.tensor([[0.0, 2.0, 0.0, 1.0], [3.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    codes = Codes.where(dense, dense > 0)
+    assert torch.equal(codes.columns(torch.tensor([3, 0, 2])), dense[:, [3, 0, 2]])

@@ -81,7 +81,7 @@ def sae(
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     with pytest.MonkeyPatch.context() as patch:
         capsys = _Silent()
-        code, _, err = Command(patch, capsys)("features", "train", *(model.name for model in pair), *words)  # type: ignore[arg-type]
+        code, _, err = Command(patch, capsys)("features", "train", *(model.name for model in pair), *words)  # type: ignore[arg-type]  # it answers alike
     assert code == 0, err
     found = open_dictionary(str(folder / "sae"))
     assert isinstance(found, SparseAutoencoder)

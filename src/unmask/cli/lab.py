@@ -243,7 +243,7 @@ def calibrate(
     workers: Annotated[int, typer.Option(help="Processes side by side, one thread each.", min=1)] = 2,
 ) -> None:
     """How often is the audit right? Grows, edits and trains models whose truth is known, and audits them."""
-    from unmask.auditing import profile_named
+    from unmask.choosing import profile_named
     from unmask.lab.calibration.calibrate import UPBRINGINGS, Plan
     from unmask.lab.calibration.calibrate import calibrate as run_calibration
     from unmask.lab.calibration.rates import Tables

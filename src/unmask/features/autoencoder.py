@@ -165,9 +165,7 @@ class SparseAutoencoder:
         """Codes of these `latents [m]` alone, `[n, m]`, 0 where one is not active."""
         if isinstance(self.activation, TopK):
             # Whether one is among the k largest is seen from all of them.
-            rows = self.decoder.new_zeros(self.n_latents, len(latents))
-            rows[latents, torch.arange(len(latents), device=latents.device)] = 1.0
-            return self.encode(x).combine(rows)
+            return self.encode(x).columns(latents)
         pre = self.pre(x, latents)
         bar = self.activation.threshold[latents] if isinstance(self.activation, JumpReLU) else 0.0
         return torch.where(pre > bar, pre, 0.0)

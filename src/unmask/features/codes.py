@@ -69,6 +69,12 @@ class Codes:
         whole[self.tokens, self.latents] = self.values
         return whole
 
+    def columns(self, latents: Tensor) -> Tensor:
+        """`[n, m]`, the codes of some `latents [m]`, zeros where one is not active."""
+        rows = self.values.new_zeros(self.width, len(latents))
+        rows[latents, torch.arange(len(latents), device=rows.device)] = 1.0
+        return self.combine(rows)
+
     def with_values(self, values: Tensor) -> Codes:
         """The same entries with other values `[entries]`."""
         return Codes(self.offsets, self.latents, values, self.width)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import unmask
-from unmask.auditing import Run, audit, profile_named
+from unmask.auditing import Run, audit
+from unmask.choosing import profile_named
 from unmask.domains import load_domain
 from unmask.lab.calibration.samples import Audited, Sample
 from unmask.lab.side_by_side import processes

@@ -16,6 +16,7 @@ from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from unmask.measurements.features.coding import Coded, Reader
 from unmask.measurements.steering import Push
@@ -132,7 +133,7 @@ class Clamps:
         latents = np.array(arm.latents)
         rows = self.reader.sae.decoder[latents].double().numpy()
         gram = rows @ rows.T
-        codes = self.texts[side].dense(latents)
+        codes = self.texts[side].codes.columns(torch.from_numpy(latents)).double().numpy()
         towards = sign * np.array(arm.strengths)
         # The mean square of ‖c·towards·D − z·D‖ over tokens, in powers of c.
         square = float(towards @ gram @ towards)

@@ -132,12 +132,6 @@ class Coded:
         """`[F]`, the strength that a latent usually has on a text where it is active; ∞ for one that never is."""
         return floors(self.peaks) / HALF
 
-    def dense(self, latents: Ints) -> Floats:
-        """`[tokens, m]`, the codes of some latents."""
-        rows = torch.zeros(self.codes.width, len(latents), dtype=torch.float64)
-        rows[torch.from_numpy(latents), torch.arange(len(latents))] = 1.0
-        return self.codes.combine(rows).numpy()
-
     def of(self, text: int, latent: int) -> Floats:
         """`[t]`, a latent's code on each token of a text."""
         first, last = self.codes.offsets[self.starts[text]], self.codes.offsets[self.starts[text + 1]]

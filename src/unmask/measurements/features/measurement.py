@@ -101,7 +101,7 @@ class Features:
         coded = {side: reader.code(read[side], records) for side in SIDES}
         selection = select(coded["base"].means, statements.labels, statements.clusters)
         usual = coded["base"].usual
-        writes = (np.isfinite(usual)) & (reader.sae.decoder_norms > 0).numpy()
+        writes = np.isfinite(usual) & (reader.sae.decoder_norms > 0).numpy()
         most = ctx.profile.latents
         # In a rehearsal none would pass, so as many are taken as there may be.
         chosen = selection.ranked if dictionary.made_up else selection.chosen(reader.sae.n_latents)
@@ -115,7 +115,8 @@ class Features:
         at_layer = {side: activations(records, statements, side)[:, layer] for side in SIDES}
         directions = ctx.readings["structure"].artefacts["direction_base"]
         push = Push.of(at_layer, directions[layer].astype(np.float64))
-        sample = [ctx.seed, ctx.identities, ctx.domain.digest, ctx.profile.record()]
+        weights = [ctx.identities[side] for side in SIDES]
+        sample = [ctx.seed, *weights, ctx.domain.digest, ctx.profile.record()]
         provenance = digest(["clamp/1", reader.key, layer, self.largest_dose, *sample])[:16]
         clamps = Clamps(reader, push, self.largest_dose, coded, provenance)
         poles = np.sign(selection.difference[chosen])
